@@ -16,7 +16,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 
-add_compile_definitions(_GNU_SOURCE)
+add_compile_definitions(_GNU_SOURCE FLUXGATE_VERSION="${PROJECT_VERSION}")
 add_compile_options(-Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
                     -Wformat=2 -Werror=format-security -Wvla -Walloca
                     -fstack-protector-strong -fno-strict-aliasing)
