@@ -1,0 +1,263 @@
+/*
+ * Passes over logits. The compiler makes SIMD of the vector types; a machine without wide
+ * registers gets them split, with the same results, because no operation's order depends on the
+ * width: LANES is fixed.
+ */
+#include "engine/sample/pick.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LANES = 16 };
+typedef float vf __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t vi __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+static inline void load(vf *v, const float *x)
+{
+    memcpy(v, x, sizeof *v); /* no alignment is promised */
+}
+
+/* exp(x) = 2^k * exp(r), |r| <= ln 2 / 2, the polynomial being Cephes' expf. */
+#define EXP_LOW  (-87.0f)
+#define EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer */
+#define EXP_LN2_HIGH 0.693359375f
+#define EXP_LN2_LOW  (-2.12194440e-4f)
+
+static inline void exp_lanes(vf *io)
+{
+    const vf x = *io;
+    const vi live = x > EXP_LOW;
+    const vf safe = (vf)(live & (vi)x); /* 0 where it would underflow; masked out below */
+    const vf shifted = safe * 1.44269504088896341f + EXP_ROUND;
+    const vf k = shifted - EXP_ROUND;
+    const vf r = (safe - k * EXP_LN2_HIGH) - k * EXP_LN2_LOW;
+    vf p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const vi bits = (vi)p + (((vi)shifted - 0x4b400000) << 23); /* k is in the low bits */
+    *io = (vf)(bits & live);
+}
+
+float fg_pick_exp(float x)
+{
+    vf v = {0};
+    v[0] = x;
+    exp_lanes(&v);
+    return v[0];
+}
+
+float fg_pick_max(const float *x, size_t n, bool *finite)
+{
+    vf best = {0}, v;
+    vi wrong = {0};
+    best = best - INFINITY;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        load(&v, x + i);
+        const vi more = v > best;
+        best = (vf)((more & (vi)v) | (~more & (vi)best));
+        wrong |= ((vi)v & 0x7f800000) == 0x7f800000; /* exponent of infinities and NaN */
+    }
+    float max = -INFINITY;
+    bool bad = false;
+    for (size_t j = 0; j < LANES; j++) {
+        max = best[j] > max ? best[j] : max;
+        bad |= wrong[j] != 0;
+    }
+    for (; i < n; i++) {
+        max = x[i] > max ? x[i] : max;
+        bad |= !isfinite(x[i]);
+    }
+    if (finite)
+        *finite = !bad;
+    return max;
+}
+
+size_t fg_pick_argmax(const float *x, size_t n)
+{
+    const float max = fg_pick_max(x, n, NULL);
+    for (size_t i = 0; i < n; i++)
+        if (x[i] == max)
+            return i;
+    return 0;
+}
+
+double fg_pick_sum_exp(const float *x, size_t n, float max)
+{
+    double sum = 0;
+    vf part = {0}, v;
+    size_t i = 0, inner = 0;
+    for (; i + LANES <= n; i += LANES) {
+        load(&v, x + i);
+        v -= max;
+        exp_lanes(&v);
+        part += v;
+        if (++inner == 64) { /* float sums stay short: 64 terms a lane */
+            for (size_t j = 0; j < LANES; j++)
+                sum += (double)part[j];
+            part = part - part;
+            inner = 0;
+        }
+    }
+    for (size_t j = 0; j < LANES; j++)
+        sum += (double)part[j];
+    for (; i < n; i++)
+        sum += (double)fg_pick_exp(x[i] - max);
+    return sum;
+}
+
+/* Order of candidates: larger logit first, then smaller id, so that it is total. */
+static inline bool better(const struct fg_cand *a, const struct fg_cand *b)
+{
+    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+}
+
+static int by_logit(const void *a, const void *b)
+{
+    return better(a, b) ? -1 : 1; /* ids differ, so never equal */
+}
+
+/* heap[0] is the worst that is kept; a hole at `at` sinks until `item` fits. */
+static void sink(struct fg_cand *heap, size_t count, size_t at, struct fg_cand item)
+{
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= count)
+            break;
+        if (child + 1 < count && better(&heap[child], &heap[child + 1]))
+            child++;
+        if (!better(&item, &heap[child]))
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = item;
+}
+
+static inline bool any_above(const float *x, float bound)
+{
+    vf v;
+    load(&v, x);
+    const vi more = v > bound;
+    uint64_t words[sizeof more / sizeof(uint64_t)], all = 0;
+    memcpy(words, &more, sizeof more);
+    for (size_t i = 0; i < sizeof more / sizeof(uint64_t); i++)
+        all |= words[i];
+    return all != 0;
+}
+
+size_t fg_pick_top(const float *x, size_t n, size_t k, struct fg_cand *out)
+{
+    size_t count = 0, i = 0;
+    if (k == 0)
+        return 0;
+    for (; i < n && count < k; i++)
+        if (x[i] > -INFINITY)
+            out[count++] = (struct fg_cand){.id = (int32_t)i, .logit = x[i]};
+    for (size_t at = count / 2; at-- > 0;)
+        sink(out, count, at, out[at]);
+    /* From here an entry counts only when it is above the worst kept: ids rise, so an equal one
+     * loses. After the first few thousand whole blocks are skipped. */
+    while (i < n) {
+        if (i + LANES <= n && !any_above(x + i, out[0].logit)) {
+            i += LANES;
+            continue;
+        }
+        const size_t end = i + LANES <= n ? i + LANES : n;
+        for (; i < end; i++)
+            if (x[i] > out[0].logit)
+                sink(out, count, 0, (struct fg_cand){.id = (int32_t)i, .logit = x[i]});
+    }
+    qsort(out, count, sizeof *out, by_logit);
+    return count;
+}
+
+void fg_pick_softmax(struct fg_cand *c, size_t count)
+{
+    float max = c[0].logit;
+    for (size_t i = 1; i < count; i++)
+        max = c[i].logit > max ? c[i].logit : max;
+    double sum = 0;
+    for (size_t i = 0; i < count; i += LANES) {
+        const size_t lanes = count - i < LANES ? count - i : LANES;
+        vf v = {0};
+        for (size_t j = 0; j < lanes; j++)
+            v[j] = c[i + j].logit - max;
+        exp_lanes(&v);
+        for (size_t j = 0; j < lanes; j++) {
+            c[i + j].p = v[j];
+            sum += (double)v[j];
+        }
+    }
+    const float scale = (float)(1.0 / sum);
+    for (size_t i = 0; i < count; i++)
+        c[i].p *= scale;
+}
+
+/* ---- the smallest set with a given mass ------------------------------------------------------ */
+
+struct ranked {
+    struct fg_cand cand;
+    float rank;
+};
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return (x->cand.id > y->cand.id) - (x->cand.id < y->cand.id);
+}
+
+/* Buckets of an eighth: candidates of far ranks are dropped unsorted, which keeps a draw over a
+ * whole vocabulary linear. The last bucket takes all that is beyond. */
+enum { BUCKETS = 512, BUCKETS_A_UNIT = 8 };
+
+static size_t bucket_of(float rank)
+{
+    return rank < (float)BUCKETS / BUCKETS_A_UNIT ? (size_t)(rank * BUCKETS_A_UNIT) : BUCKETS - 1;
+}
+
+static size_t last_bucket(const struct fg_cand *c, const float *rank, size_t count, double mass)
+{
+    double held[BUCKETS] = {0}, sum = 0;
+    for (size_t i = 0; i < count; i++)
+        held[bucket_of(rank[i])] += (double)c[i].p;
+    for (size_t b = 0; b < BUCKETS; b++) {
+        sum += held[b];
+        if (sum >= mass)
+            return b;
+    }
+    return BUCKETS - 1;
+}
+
+size_t fg_pick_mass(struct fg_cand *c, float *rank, size_t count, double mass)
+{
+    const size_t last = last_bucket(c, rank, count, mass);
+    size_t near = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (bucket_of(rank[i]) > last)
+            continue;
+        c[near] = c[i];
+        rank[near++] = rank[i];
+    }
+    struct ranked few[64], *all = near <= 64 ? few : malloc(near * sizeof *all);
+    if (!all)
+        return near; /* out of memory: a slightly larger set is the mildest way to go on */
+    for (size_t i = 0; i < near; i++)
+        all[i] = (struct ranked){c[i], rank[i]};
+    qsort(all, near, sizeof *all, by_rank);
+    double sum = 0;
+    size_t kept = 0;
+    do {
+        c[kept] = all[kept].cand;
+        sum += (double)c[kept++].p;
+    } while (kept < near && sum < mass);
+    if (all != few)
+        free(all);
+    return kept;
+}
