@@ -16,6 +16,7 @@
 
 enum {
     CHUNK_LEAST = 16,        /* rows: below it a step's fixed cost wins */
+    CHUNK_FIRST = 128,       /* rows of a first step, before their time is known */
     LAYER_MS = 40,           /* a layer may not take longer: cancels are seen between layers */
     LOST_MOST_MS = 500,      /* work lost to cancels before a step may run through */
 };
@@ -90,6 +91,8 @@ static uint32_t prefill_budget(const struct fg_sched *s, uint32_t decoding)
     if (s->ns_a_row > 0) {
         const double rows = ms * 1e6 / s->ns_a_row;
         most = rows < most ? (uint32_t)rows : most;
+    } else if (most > CHUNK_FIRST) {
+        most = CHUNK_FIRST;
     }
     if (most < CHUNK_LEAST)
         most = CHUNK_LEAST;

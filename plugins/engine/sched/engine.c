@@ -99,6 +99,13 @@ static bool admit(struct fg_sched *s, struct fg_seq *seq)
         fg_chain_end(&seq->chain, seq->ids.ptr, seq->chain.published * s->p.page_tokens);
         return false;
     }
+    /* A further choice: the first one's last page is nobody's to find yet, but has the prompt. */
+    const struct fg_seq *first = &job->seqs[0];
+    if (seq->index && first->state == FG_SEQ_ACTIVE && seq->outputs == 0 && len > 1 &&
+        first->done >= len - 1 && reused < len - 1 && job->req->op != FG_OP_EMBED &&
+        memcmp(first->ids.ptr, seq->ids.ptr, (len - 1) * sizeof *seq->ids.ptr) == 0 &&
+        fg_chain_follow(&seq->chain, &first->chain, len - 1, &copy))
+        reused = len - 1;
     if (copy.tokens)
         fg_net_kv_copy(s->p.net, copy.from, copy.to, copy.tokens);
     if (!fg_chain_reserve(&seq->chain, len)) {

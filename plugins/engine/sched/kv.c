@@ -301,6 +301,18 @@ int32_t fg_chain_start(struct fg_chain *c, struct fg_pages *p, struct fg_str sco
     return FG_OK;
 }
 
+bool fg_chain_follow(struct fg_chain *c, const struct fg_chain *from, uint32_t tokens,
+                     struct fg_kv_copy *copy)
+{
+    const uint32_t page_tokens = c->pages->page_tokens, whole = c->published * page_tokens;
+    if (tokens <= whole || tokens - whole > page_tokens || from->count <= c->published)
+        return false;
+    if (c->count == c->published && !add_own_page(c))
+        return false;
+    *copy = (struct fg_kv_copy){from->page[c->published], c->page[c->published], tokens - whole};
+    return true;
+}
+
 uint32_t fg_chain_missing(const struct fg_chain *c, uint32_t tokens)
 {
     const uint32_t want = tokens / c->pages->page_tokens + (tokens % c->pages->page_tokens != 0);

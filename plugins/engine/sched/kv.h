@@ -52,6 +52,10 @@ struct fg_kv_copy { /* to do on the device before anything else, when tokens > 0
 int32_t fg_chain_start(struct fg_chain *, struct fg_pages *, struct fg_str scope, bool alone,
                        const int32_t *ids, uint32_t count, struct fg_kv_copy *copy,
                        uint32_t *reused);
+/* Takes over what `from`, a chain with the same first ids in the same scope, has computed of the page
+ * behind the whole ones, up to `tokens` in all. true: do *copy; tokens are there now. */
+bool fg_chain_follow(struct fg_chain *, const struct fg_chain *from, uint32_t tokens,
+                     struct fg_kv_copy *copy);
 /* Pages for positions 0 .. tokens-1. false: there are none, what it had stays. */
 bool fg_chain_reserve(struct fg_chain *, uint32_t tokens);
 /* How many pages fg_chain_reserve() would have to find. */

@@ -341,6 +341,7 @@ static int32_t prepare_embedding(struct fg_job *job, struct fg_error *err)
     const struct fg_request *req = job->req;
     const uint32_t context = job->sched->p.context;
     const uint64_t since = cpu_ns();
+    uint32_t tokens = 0;
     int32_t rc = open_sequences(job, req->input_count, err);
     for (uint32_t i = 0; rc == FG_OK && i < req->input_count; i++) {
         struct fg_seq *seq = &job->seqs[i];
@@ -370,8 +371,9 @@ static int32_t prepare_embedding(struct fg_job *job, struct fg_error *err)
         if (seq->ids.len > context)
             seq->ids.len = context;
         seq->prompt = (uint32_t)seq->ids.len;
-        job->prompt_tokens += seq->prompt;
+        tokens += seq->prompt;
     }
+    job->prompt_tokens = tokens;
     return rc;
 }
 
