@@ -7,7 +7,7 @@
  *
  * Keys of the configuration, beside the device's own: context (tokens a job, default: what the
  * model was trained for, at most 4096), slots (jobs at once, 8), cache_mib (KV kept for later
- * prompts, default: what the slots may use), chunk (prefill rows a step, 512), chunk_busy (beside
+ * prompts, default 256 or one context), chunk (prefill rows a step, 512), chunk_busy (beside
  * running streams, 256), inter_token_ms (a step with prefill beside streams, 200).
  */
 #include "engine/plugin.h"
@@ -29,6 +29,7 @@ enum {
     SLOTS_DEFAULT = 8,
     SLOTS_MOST = 1024,
     PAGES_MOST = 1 << 22,
+    CACHE_DEFAULT = 256 << 20,
 };
 
 struct fg_backend {
@@ -37,7 +38,7 @@ struct fg_backend {
     struct fg_dev *device; /* answers device() and text() */
     struct fg_turn turn;
     uint32_t context, slots, chunk_idle, chunk_busy, inter_token_ms; /* context 0: the model's */
-    int64_t cache_bytes; /* negative: as much as the slots */
+    int64_t cache_bytes; /* negative: CACHE_DEFAULT, but at least one context */
     pthread_mutex_t lock; /* models: control changes it, metrics reads it */
     struct fg_list models;
 };
@@ -251,9 +252,10 @@ static int32_t start(struct fg_model *m, const struct fg_gguf *g, struct fg_erro
     const uint64_t job_pages = (m->context + PAGE_TOKENS - 1) / PAGE_TOKENS;
     const uint64_t page_bytes = fg_net_info(m->net)->kv_bytes_per_token * PAGE_TOKENS;
     const uint32_t pages = at_most(job_pages * m->slots, PAGES_MOST);
-    uint32_t cached = pages;
-    if (b->cache_bytes >= 0 && page_bytes)
-        cached = at_most((uint64_t)b->cache_bytes / page_bytes, pages);
+    const uint64_t cache_bytes = b->cache_bytes < 0 ? CACHE_DEFAULT : (uint64_t)b->cache_bytes;
+    uint32_t cached = at_most(page_bytes ? cache_bytes / page_bytes : pages, pages);
+    if (b->cache_bytes < 0 && cached < job_pages) /* a conversation finds itself again */
+        cached = (uint32_t)job_pages;
     if (job_pages > pages)
         return fg_fail(err, FG_INVALID, "a context of %u tokens is too large", m->context);
     const int32_t rc = fg_net_kv_open(m->net, PAGE_TOKENS, pages, err);

@@ -137,20 +137,6 @@ bool fg_batch_build(struct fg_sched *s)
 
 /* ---- a token --------------------------------------------------------------------------------- */
 
-/* The context is full: the later half becomes the prompt of a fresh start (BOS stays in front).
- * Recomputing is the simple way that is also exact: positions begin at 0 again. */
-static void shift(struct fg_sched *s, struct fg_seq *seq)
-{
-    fg_seq_preempt(s, seq);
-    const int32_t bos = fg_vocab_bos(s->p.vocab);
-    const size_t head = bos >= 0 && seq->ids.ptr[0] == bos ? 1 : 0;
-    const size_t keep = s->p.context / 2;
-    if (seq->ids.len <= head + keep)
-        return;
-    memmove(seq->ids.ptr + head, seq->ids.ptr + seq->ids.len - keep, keep * sizeof *seq->ids.ptr);
-    seq->ids.len = head + keep;
-}
-
 static int32_t keep_token(struct fg_sched *s, struct fg_seq *seq, const struct fg_sampled *got,
                           struct fg_error *err)
 {
@@ -199,7 +185,7 @@ static int32_t next_token(struct fg_sched *s, struct fg_seq *seq, float *logits,
     else if (seq->ids.len >= s->p.context && !(req->flags & FG_REQ_SHIFT))
         fg_seq_finish(s, seq, FG_END_LENGTH);
     else if (seq->ids.len >= s->p.context)
-        shift(s, seq);
+        fg_seq_slide(s, seq);
     return FG_OK;
 }
 

@@ -59,6 +59,21 @@ void fg_seq_preempt(struct fg_sched *s, struct fg_seq *seq)
     s->stats.preemptions++;
 }
 
+/* Recomputing is the simple way that is also exact: positions begin at 0 again. BOS stays. */
+void fg_seq_slide(struct fg_sched *s, struct fg_seq *seq)
+{
+    leave(s, seq); /* with the old ids: what is computed of them stays cached */
+    const int32_t bos = fg_vocab_bos(s->p.vocab);
+    const size_t head = bos >= 0 && seq->ids.ptr[0] == bos && s->p.context > 4 ? 1 : 0;
+    const size_t keep = s->p.context / 2;
+    if (seq->ids.len > head + keep) {
+        memmove(seq->ids.ptr + head, seq->ids.ptr + seq->ids.len - keep,
+                keep * sizeof *seq->ids.ptr);
+        seq->ids.len = head + keep;
+    }
+    fg_seq_wait(s, seq);
+}
+
 void fg_seq_finish(struct fg_sched *s, struct fg_seq *seq, int32_t finish)
 {
     leave(s, seq);
@@ -184,12 +199,18 @@ static void take(struct fg_sched *s, struct fg_job *job)
     const struct fg_request *req = job->req;
     if (req->op != FG_OP_EMBED && req->resume_count) {
         const bool full = req->max_tokens && seq->outputs >= req->max_tokens;
+        const bool beyond = seq->ids.len >= s->p.context;
         if (seq->text.stopped)
             fg_seq_finish(s, seq, FG_END_STOP);
-        else if (full || (seq->ids.len >= s->p.context && !(req->flags & FG_REQ_SHIFT)))
+        else if (full || (beyond && !(req->flags & FG_REQ_SHIFT)))
             fg_seq_finish(s, seq, FG_END_LENGTH);
-        if (seq->state == FG_SEQ_FINISHED)
+        else if (beyond)
+            fg_seq_slide(s, seq);
+        if (seq->state == FG_SEQ_FINISHED) {
+            job->admit_ns = fg_clock_ns();
+            fg_job_start_event(job);
             (void)fg_job_flush(job);
+        }
     }
 }
 

@@ -79,6 +79,7 @@ struct fg_sched {
     struct fg_sched_parts p;
     struct fg_pages *pages;
     uint32_t vocab_size, width, max_rows;
+    uint32_t tokens; /* that may be drawn: a network's rows may be padded beyond the vocabulary */
     int32_t *ends;            /* tokens that end an answer, for FG_REQ_IGNORE_EOS */
     size_t end_count;
     _Atomic uint32_t running, light_running;
@@ -127,6 +128,8 @@ void fg_prep_job(struct fg_job *);
 void *fg_engine_main(void *sched);
 void fg_seq_wait(struct fg_sched *, struct fg_seq *);    /* into the waiting list, by age */
 void fg_seq_preempt(struct fg_sched *, struct fg_seq *); /* active -> waiting; pages stay cached */
+/* The context is full: the later half becomes the prompt of a fresh start; waiting afterwards. */
+void fg_seq_slide(struct fg_sched *, struct fg_seq *);
 void fg_seq_finish(struct fg_sched *, struct fg_seq *, int32_t finish);
 bool fg_engine_admit(struct fg_sched *); /* true: something changed */
 

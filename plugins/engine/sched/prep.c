@@ -14,7 +14,11 @@
 #include "util/arena.h"
 #include "util/error.h"
 
-enum { SHORT_TEXT = 64 << 10, ARENA_MOST = 256 << 20 };
+enum {
+    SHORT_TEXT = 64 << 10,
+    ARENA_MOST = 256 << 20,
+    TOKENIZE_MOST = 2 << 20, /* ids: about a second of work */
+};
 #define CPU_MOST_NS 2000000000ull
 
 static uint64_t cpu_ns(void)
@@ -325,7 +329,7 @@ static int32_t prepare_answer(struct fg_job *job, struct fg_error *err)
     seq->prompt = job->prompt_tokens = (uint32_t)seq->ids.len;
     rc = resume(job, seq, err);
     if (rc == FG_OK)
-        rc = fg_sampler_open(&s->p.defaults, req->sampling, s->vocab_size, &seq->sampler, err);
+        rc = fg_sampler_open(&s->p.defaults, req->sampling, s->tokens, &seq->sampler, err);
     if (rc != FG_OK)
         return rc;
     if ((req->flags & FG_REQ_IGNORE_EOS) &&
@@ -384,8 +388,10 @@ static int32_t tokenize(struct fg_job *job, struct fg_error *err)
     const struct fg_request *req = job->req;
     const struct fg_piece piece = {req->input_count ? req->inputs[0] : FG_STR(""),
                                    req->flags & FG_REQ_SPECIAL};
-    const int32_t rc = fg_vocab_encode(job->sched->p.vocab, &piece, 1, req->flags & FG_REQ_BOS, 0,
-                                       &job->tokens, err);
+    int32_t rc = fg_vocab_encode(job->sched->p.vocab, &piece, 1, req->flags & FG_REQ_BOS,
+                                 TOKENIZE_MOST, &job->tokens, err);
+    if (rc == FG_TOO_LONG)
+        rc = fg_fail(err, FG_INVALID, "the text has more than %d tokens", TOKENIZE_MOST);
     job->prompt_tokens = (uint32_t)job->tokens.len;
     return rc;
 }

@@ -56,6 +56,9 @@ int32_t fg_sched_open(const struct fg_sched_parts *parts, struct fg_sched **out,
     s->p = *parts;
     const struct fg_net_info *net = fg_net_info(parts->net);
     s->vocab_size = net->vocab;
+    s->tokens = fg_vocab_size(parts->vocab);
+    if (s->tokens > s->vocab_size)
+        s->tokens = s->vocab_size;
     s->width = net->width;
     s->max_rows = fg_net_max_rows(parts->net);
     pthread_mutex_init(&s->lock, NULL);

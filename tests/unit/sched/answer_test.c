@@ -351,6 +351,7 @@ static void an_answer_is_continued_where_it_broke_off(void **state)
     toy_stream_init(&rest);
     toy_run(&b, &rest, &ask.req);
     assert_int_equal(rest.text[0].len, 0);
+    assert_int_equal(rest.started, 1);
     assert_int_equal(rest.code, FG_END_LENGTH);
     toy_stream_done(&rest);
     const int32_t wrong = TOY_VOCAB;
@@ -362,6 +363,31 @@ static void an_answer_is_continued_where_it_broke_off(void **state)
     assert_int_equal(rest.code, FG_INVALID);
     toy_stream_done(&rest);
     toy_stream_done(&whole);
+    toy_close(&b);
+}
+
+static void what_is_continued_may_be_longer_than_the_context(void **state)
+{
+    (void)state;
+    struct toy_bench b;
+    struct toy_ask ask;
+    struct toy_stream s;
+    static int32_t given[500];
+    for (int i = 0; i < 500; i++)
+        given[i] = 'a' + i % 26;
+    toy_open(&b, (struct toy_size){.context = 64});
+    toy_ask(&ask, FG_STR("x"), 510);
+    ask.req.resume_tokens = given;
+    ask.req.resume_count = 500;
+    ask.req.flags |= FG_REQ_TOKENS;
+    for (int slide = 0; slide < 2; slide++) {
+        toy_stream_init(&s);
+        toy_run(&b, &s, &ask.req);
+        assert_int_equal(s.code, FG_END_LENGTH);
+        assert_int_equal(s.ids[0].len, slide ? 10 : 0);
+        toy_stream_done(&s);
+        ask.req.flags |= FG_REQ_SHIFT;
+    }
     toy_close(&b);
 }
 
@@ -654,6 +680,7 @@ int main(void)
         cmocka_unit_test(a_stop_string_ends_the_answer),
         cmocka_unit_test(a_full_context_ends_or_slides),
         cmocka_unit_test(an_answer_is_continued_where_it_broke_off),
+        cmocka_unit_test(what_is_continued_may_be_longer_than_the_context),
         cmocka_unit_test(logprobs_cover_exactly_their_tokens),
         cmocka_unit_test(chats_go_through_the_template),
         cmocka_unit_test(a_broken_template_fails_chats_only),

@@ -44,13 +44,14 @@ static int32_t next_of(uint64_t h, int32_t last)
     return r < 4 ? TOY_EURO_HEAD : r < 10 ? TOY_WORD : 'a' + (int32_t)(r % 26);
 }
 
-static struct fg_net *net_open(void)
+struct fg_net *toy_net_open(void)
 {
     struct fg_net *n = calloc(1, sizeof *n);
     assert_non_null(n);
     n->info = (struct fg_net_info){.architecture = "toy", .layers = TOY_LAYERS,
                                    .width = TOY_WIDTH, .vocab = TOY_VOCAB,
-                                   .context_train = 4096, .kv_bytes_per_token = 4};
+                                   .context_train = 2048, .parameters = 192,
+                                   .weight_bytes = 1000, .kv_bytes_per_token = 4};
     return n;
 }
 
@@ -355,7 +356,7 @@ static void keep_last(struct toy_stream *s, const struct fg_event *ev)
         assert_true(fg_buf_add(&s->finish_stop, ev->text));
 }
 
-static int32_t emit(struct fg_stream *stream, const struct fg_event *ev)
+int32_t toy_emit(struct fg_stream *stream, const struct fg_event *ev)
 {
     struct toy_stream *s = (struct toy_stream *)(void *)stream;
     int32_t flow = FG_FLOW_GO;
@@ -455,7 +456,7 @@ static void quiet(const struct fg_host *host, int32_t level, struct fg_str text)
     (void)text;
 }
 
-void toy_open(struct toy_bench *b, struct toy_size size)
+void toy_reset(void)
 {
     for (int i = 0; i < 256; i++)
         byte_text[i] = (char)i;
@@ -463,11 +464,16 @@ void toy_open(struct toy_bench *b, struct toy_size size)
     toy.fail_next = 0;
     toy.not_finite = toy.eos = false;
     toy.rows = toy.steps = toy.most_rows = toy.most_sequences = 0;
-    b->host = (struct fg_host){.size = sizeof b->host, .abi = FG_ABI, .emit = emit, .log = quiet};
+}
+
+void toy_open(struct toy_bench *b, struct toy_size size)
+{
+    toy_reset();
+    b->host = (struct fg_host){.size = sizeof b->host, .abi = FG_ABI, .emit = toy_emit, .log = quiet};
     fg_turn_init(&b->turn);
     const uint32_t context = size.context ? size.context : 1024;
     const uint32_t slots = size.slots ? size.slots : 8;
-    struct fg_net *net = net_open();
+    struct fg_net *net = toy_net_open();
     const struct fg_sched_parts parts = {
         .host = &b->host,
         .net = net,

@@ -38,6 +38,9 @@ struct toy_size {
     uint32_t context, slots, pages, chunk;
     bool no_template;
 };
+struct fg_net *toy_net_open(void);
+void toy_reset(void); /* knobs and counters; toy_open() does it too */
+int32_t toy_emit(struct fg_stream *, const struct fg_event *); /* the stream is a toy_stream */
 void toy_open(struct toy_bench *, struct toy_size);
 /* Checks that no page is held by anybody, then closes. */
 void toy_close(struct toy_bench *);
