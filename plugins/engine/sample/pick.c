@@ -223,6 +223,79 @@ size_t fg_pick_top(const float *x, size_t n, size_t k, struct fg_cand *out)
     return count;
 }
 
+size_t fg_pick_above(const float *x, size_t n, float bound, struct fg_cand *out)
+{
+    const bool wide = IS_WIDE();
+    size_t count = 0;
+    for (size_t i = 0; i < n;) {
+        i = wide ? skip_wide(x, i, n, bound) : skip_body(x, i, n, bound);
+        const size_t end = i + BLOCK <= n ? i + BLOCK : n;
+        for (; i < end; i++)
+            if (x[i] > bound)
+                out[count++] = (struct fg_cand){.id = (int32_t)i, .logit = x[i]};
+    }
+    return count;
+}
+
+/* ---- one of all ------------------------------------------------------------------------------ */
+
+enum { SPAN = 512 }; /* entries whose weights are summed at once */
+
+BODY double span_body(const float *x, size_t n, float max, float scale)
+{
+    vf sum = {0}, v;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        load(&v, x + i);
+        v = (v - max) * scale;
+        exp_lanes(&v);
+        sum += v;
+    }
+    double all = 0;
+    for (size_t j = 0; j < LANES; j++)
+        all += (double)sum[j];
+    for (; i < n; i++)
+        all += (double)fg_pick_exp((x[i] - max) * scale);
+    return all;
+}
+
+WIDE static double span_wide(const float *x, size_t n, float max, float scale)
+{
+    return span_body(x, n, max, scale);
+}
+
+static double span_of(const float *x, size_t at, size_t n, float max, float scale)
+{
+    const size_t len = n - at < SPAN ? n - at : SPAN;
+    return IS_WIDE() ? span_wide(x + at, len, max, scale) : span_body(x + at, len, max, scale);
+}
+
+size_t fg_pick_roll(const float *x, size_t n, float max, float scale, double unit)
+{
+    double total = 0, left;
+    for (size_t at = 0; at < n; at += SPAN)
+        total += span_of(x, at, n, max, scale);
+    left = unit * total;
+    size_t at = 0, last = 0; /* find the span, then the entry; summed again, not stored */
+    for (; at + SPAN < n; at += SPAN) {
+        const double span = span_of(x, at, n, max, scale);
+        if (left < span)
+            break;
+        left -= span;
+    }
+    for (size_t i = at; i < n; i++) {
+        const double weight = (double)fg_pick_exp((x[i] - max) * scale);
+        if (weight <= 0)
+            continue;
+        last = i;
+        left -= weight;
+        if (left < 0)
+            return i;
+    }
+    /* Rounding left a crumb behind the last span: its last entry, or the best of all. */
+    return x[last] > -INFINITY && last >= at ? last : fg_pick_argmax(x, n);
+}
+
 void fg_pick_softmax(struct fg_cand *c, size_t count)
 {
     float max = c[0].logit;

@@ -32,6 +32,11 @@ double fg_pick_sum_exp(const float *x, size_t n, float max);
  * out has room for k. Returns how many there are. */
 size_t fg_pick_top(const float *x, size_t n, size_t k, struct fg_cand *out);
 
+/* Those above bound (-INFINITY: all that are not forbidden), by rising index; room for n in out. */
+size_t fg_pick_above(const float *x, size_t n, float bound, struct fg_cand *out);
+/* One of all: index i with a weight of exp((x[i] - max) * scale), unit in [0, 1) deciding. */
+size_t fg_pick_roll(const float *x, size_t n, float max, float scale, double unit);
+
 /* Sets p of every candidate; returns nothing to fail. count > 0. */
 void fg_pick_softmax(struct fg_cand *c, size_t count);
 /* Keeps the smallest set of candidates, taken by falling rank (rank[i] goes with c[i], small is

@@ -18,6 +18,7 @@
 #include "util/error.h"
 
 enum { TOP_MOST = 128, WINDOW_MOST = 1 << 20 };
+#define TEMPERATURE_LEAST 1e-5f /* below it nothing but the best has a chance */
 #define BIAS_MOST 1e6f /* larger ones decide as surely, and sums stay finite */
 
 struct fg_sampler {
@@ -94,6 +95,8 @@ int32_t fg_sampler_open(const struct fg_sampling *defaults, const struct fg_samp
         return fg_fail(err, FG_NO_MEMORY, "no memory for a sampler");
     s->vocab = vocab_size;
     s->temperature = CHOOSE(FG_SET_TEMPERATURE, temperature);
+    if (s->temperature > 0 && s->temperature < TEMPERATURE_LEAST)
+        s->temperature = 0;
     s->top_p = CHOOSE(FG_SET_TOP_P, top_p);
     s->min_p = CHOOSE(FG_SET_MIN_P, min_p);
     s->typical_p = CHOOSE(FG_SET_TYPICAL_P, typical_p);
@@ -233,13 +236,40 @@ static float best_logit(const struct fg_sampler *s, size_t count)
     return best;
 }
 
-static size_t top_p(struct fg_sampler *s, size_t count)
+/* mass: of what the candidates hold together. */
+static size_t keep_best(struct fg_sampler *s, size_t count, double mass)
 {
-    fg_pick_softmax(s->cand, count);
     const float best = best_logit(s, count);
     for (size_t i = 0; i < count; i++)
         s->rank[i] = best - s->cand[i].logit;
-    return fg_pick_mass(s->cand, s->rank, count, (double)s->top_p);
+    return fg_pick_mass(s->cand, s->rank, count, mass);
+}
+
+static size_t top_p(struct fg_sampler *s, size_t count)
+{
+    fg_pick_softmax(s->cand, count);
+    return keep_best(s, count, (double)s->top_p);
+}
+
+/* Top-p over a whole vocabulary: what is wanted nearly always lies within a few nats of the best,
+ * and whether it does is known from the sum over all, which is one fast pass. */
+static size_t top_p_of_all(struct fg_sampler *s, const float *logits)
+{
+    const float max = fg_pick_max(logits, s->vocab, NULL);
+    const double total = fg_pick_sum_exp(logits, s->vocab, max);
+    for (float reach = 10;; reach = INFINITY) {
+        const size_t count = fg_pick_above(logits, s->vocab, max - reach, s->cand);
+        if (count == 0)
+            return 0;
+        fg_pick_softmax(s->cand, count);
+        double held = 0;
+        for (size_t i = 0; i < count; i++)
+            if (s->cand[i].logit == max)
+                held = 1.0 / (double)s->cand[i].p;
+        const double mass = (double)s->top_p * total / held;
+        if (mass <= 1 || reach == INFINITY)
+            return keep_best(s, count, mass);
+    }
 }
 
 static size_t min_p(struct fg_sampler *s, size_t count)
@@ -252,15 +282,20 @@ static size_t min_p(struct fg_sampler *s, size_t count)
     return kept;
 }
 
-/* Candidates by top-k, or all that are not forbidden. */
-static size_t gather(struct fg_sampler *s, const float *logits)
+/* What top-k, typical and top-p leave. */
+static size_t gather(struct fg_sampler *s, const float *logits, bool top_k)
 {
-    if (s->top_k > 0 && (uint32_t)s->top_k < s->vocab)
-        return fg_pick_top(logits, s->vocab, (size_t)s->top_k, s->cand);
-    size_t count = 0;
-    for (uint32_t i = 0; i < s->vocab; i++)
-        if (logits[i] > -INFINITY)
-            s->cand[count++] = (struct fg_cand){.id = (int32_t)i, .logit = logits[i]};
+    size_t count;
+    if (!top_k && s->typical_p >= 1 && s->top_p < 1)
+        return top_p_of_all(s, logits);
+    if (top_k)
+        count = fg_pick_top(logits, s->vocab, (size_t)s->top_k, s->cand);
+    else
+        count = fg_pick_above(logits, s->vocab, -INFINITY, s->cand);
+    if (count && s->typical_p < 1)
+        count = typical(s, count);
+    if (count && s->top_p < 1)
+        count = top_p(s, count);
     return count;
 }
 
@@ -290,15 +325,19 @@ static int32_t draw_one(struct fg_sampler *s, const float *logits, int32_t *toke
                         struct fg_error *err)
 {
     const bool top_k = s->top_k > 0 && (uint32_t)s->top_k < s->vocab;
+    if (!top_k && s->typical_p >= 1 && s->top_p >= 1 && s->min_p <= 0) {
+        const float max = fg_pick_max(logits, s->vocab, NULL);
+        if (max == -INFINITY)
+            return fg_fail(err, FG_INTERNAL, "no token may be drawn");
+        *token = (int32_t)fg_pick_roll(logits, s->vocab, max, 1 / s->temperature,
+                                       fg_rng_unit(&s->rng));
+        return FG_OK;
+    }
     if (!make_room(s, top_k ? (size_t)s->top_k : s->vocab))
         return fg_fail(err, FG_NO_MEMORY, "no memory to sample");
-    size_t count = gather(s, logits);
+    size_t count = gather(s, logits, top_k);
     if (count == 0)
         return fg_fail(err, FG_INTERNAL, "no token may be drawn");
-    if (s->typical_p < 1)
-        count = typical(s, count);
-    if (s->top_p < 1)
-        count = top_p(s, count);
     if (s->min_p > 0)
         count = min_p(s, count);
     *token = roll(s, count);
@@ -315,6 +354,35 @@ static uint32_t report_top(struct fg_sampler *s, const float *logits, uint32_t t
     return (uint32_t)count;
 }
 
+/* The raw logits of what bias and penalties will change: a drawn one's is reported. */
+struct raw {
+    int32_t token;
+    float logit;
+};
+
+static struct raw *keep_raw(const struct fg_sampler *s, const float *logits, size_t *count)
+{
+    struct raw *list = malloc((s->bias_count + s->history.used + 1) * sizeof *list);
+    *count = 0;
+    if (!list)
+        return NULL;
+    for (size_t i = 0; i < s->bias_count; i++)
+        list[(*count)++] = (struct raw){s->bias[i].token, logits[s->bias[i].token]};
+    for (size_t i = 0; i < s->history.capacity; i++)
+        if (s->history.slots[i].used)
+            list[(*count)++] =
+                (struct raw){s->history.slots[i].token, logits[s->history.slots[i].token]};
+    return list;
+}
+
+static float raw_logit(const struct raw *list, size_t count, const float *logits, int32_t token)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i].token == token)
+            return list[i].logit;
+    return logits[token];
+}
+
 int32_t fg_sampler_draw(struct fg_sampler *s, float *logits, bool want_logprob, uint32_t top,
                         struct fg_sampled *out, struct fg_error *err)
 {
@@ -324,17 +392,14 @@ int32_t fg_sampler_draw(struct fg_sampler *s, float *logits, bool want_logprob, 
         return fg_fail(err, FG_INTERNAL, "the model gave logits that are not finite");
     struct fg_sampled got = {.top = s->top};
     double lse = 0;
-    const bool touched = s->forbidden_count || s->bias_count || s->history.capacity;
-    float *keep = NULL; /* what the few changed entries were: the drawn one's is reported */
+    struct raw *raw = NULL;
+    size_t raw_count = 0;
     if (want_logprob) {
         lse = (double)max + log(fg_pick_sum_exp(logits, s->vocab, max));
         got.top_count = top ? report_top(s, logits, top, lse) : 0;
-        if (touched) {
-            keep = malloc(s->vocab * sizeof *keep);
-            if (!keep)
-                return fg_fail(err, FG_NO_MEMORY, "no memory to sample");
-            memcpy(keep, logits, s->vocab * sizeof *keep);
-        }
+        raw = keep_raw(s, logits, &raw_count);
+        if (!raw)
+            return fg_fail(err, FG_NO_MEMORY, "no memory to sample");
     }
     for (size_t i = 0; i < s->forbidden_count; i++)
         logits[s->forbidden[i]] = -INFINITY;
@@ -347,8 +412,8 @@ int32_t fg_sampler_draw(struct fg_sampler *s, float *logits, bool want_logprob, 
     else
         rc = draw_one(s, logits, &got.token, err);
     if (rc == FG_OK && want_logprob)
-        got.logprob = (float)((double)(keep ? keep : logits)[got.token] - lse);
-    free(keep);
+        got.logprob = (float)((double)raw_logit(raw, raw_count, logits, got.token) - lse);
+    free(raw);
     if (rc == FG_OK)
         *out = got;
     return rc;

@@ -161,6 +161,54 @@ static void mass_is_the_smallest_set(void **state)
     }
 }
 
+static void above_takes_what_is_above(void **state)
+{
+    (void)state;
+    static float x[MOST];
+    static struct fg_cand got[MOST];
+    struct fg_rng rng;
+    fg_rng_seed(&rng, 13, 0);
+    for (int round = 0; round < 200; round++) {
+        const size_t n = 1 + fg_rng_next(&rng) % (round % 3 ? 150 : MOST);
+        fill(x, n, &rng, round % 2 ? 9 : 0);
+        x[fg_rng_next(&rng) % n] = -INFINITY;
+        const float bound = round % 5 == 0 ? -INFINITY : (float)(fg_rng_unit(&rng) * 60 - 30);
+        const size_t count = fg_pick_above(x, n, bound, got);
+        size_t want = 0;
+        for (size_t i = 0; i < n; i++)
+            if (x[i] > bound)
+                assert_int_equal(got[want++].id, i);
+        assert_int_equal(count, want);
+    }
+}
+
+static void a_roll_lands_where_the_weights_say(void **state)
+{
+    (void)state;
+    static float x[MOST];
+    struct fg_rng rng;
+    fg_rng_seed(&rng, 17, 0);
+    for (int round = 0; round < 400; round++) {
+        const size_t n = 1 + fg_rng_next(&rng) % (round % 3 ? 50 : MOST);
+        const float scale = round % 2 ? 1.0f : 2.5f;
+        double total = 0, sum = 0;
+        for (size_t i = 0; i < n; i++)
+            x[i] = fg_rng_next(&rng) % 9 == 0 ? -INFINITY : (float)(fg_rng_unit(&rng) * 8);
+        x[n / 2] = 8;
+        for (size_t i = 0; i < n; i++)
+            total += exp(((double)x[i] - 8) * (double)scale);
+        const double unit = round == 0 ? 0 : fg_rng_unit(&rng);
+        const size_t got = fg_pick_roll(x, n, 8, scale, unit);
+        assert_true(got < n && x[got] > -INFINITY);
+        for (size_t i = 0; i < got; i++)
+            sum += exp(((double)x[i] - 8) * (double)scale);
+        const double slack = 1e-5 * total; /* float weights */
+        assert_true(sum <= unit * total + slack);
+        assert_true(sum + exp(((double)x[got] - 8) * (double)scale) >= unit * total - slack);
+    }
+    assert_true(x[fg_pick_roll(x, 50, 8, 1, 1 - 0x1p-53)] > -INFINITY);
+}
+
 static void top_40_of_a_large_vocabulary_is_quick(void **state)
 {
     (void)state;
@@ -193,6 +241,8 @@ int main(void)
         cmocka_unit_test(sum_and_max_agree_with_plain_loops),
         cmocka_unit_test(anything_not_finite_is_seen_anywhere),
         cmocka_unit_test(mass_is_the_smallest_set),
+        cmocka_unit_test(above_takes_what_is_above),
+        cmocka_unit_test(a_roll_lands_where_the_weights_say),
         cmocka_unit_test(top_40_of_a_large_vocabulary_is_quick),
     };
     return cmocka_run_group_tests_name("sample/pick", tests, NULL, NULL);
