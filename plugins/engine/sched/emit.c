@@ -134,8 +134,12 @@ static void send_text(struct fg_job *job, struct fg_seq *seq)
 {
     const struct fg_request *req = job->req;
     struct fg_text_part part;
-    if (!fg_text_take(&seq->text, &part))
+    if (!fg_text_take(&seq->text, &part)) {
+        const struct fg_error err = {FG_NO_MEMORY, "no memory for the answer's text"};
+        if (seq->text.failed)
+            fg_job_fail(job, &err);
         return;
+    }
     const bool ids = (req->flags & FG_REQ_TOKENS) || req->logprobs;
     if (part.text.len == 0 && !ids)
         return;
@@ -195,7 +199,7 @@ bool fg_job_flush(struct fg_job *job)
             continue;
         if (job->req->op != FG_OP_EMBED)
             send_text(job, seq);
-        if (seq->state == FG_SEQ_FINISHED && may_send(job))
+        if (seq->state == FG_SEQ_FINISHED && !job->failed && may_send(job))
             report(job, seq);
     }
     if (atomic_load(&job->cancelled)) {

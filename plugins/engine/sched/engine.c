@@ -91,6 +91,18 @@ static bool is_paused(struct fg_job *job)
     return job->paused;
 }
 
+/* Without memory for its bookkeeping a sequence may wait for others to end; alone it would wait for
+ * ever. */
+static bool no_memory(struct fg_sched *s, struct fg_seq *seq)
+{
+    if (s->active_count == 0) {
+        const struct fg_error err = {FG_NO_MEMORY, "no memory for a sequence"};
+        fg_job_fail(seq->job, &err);
+        s->look = true;
+    }
+    return false;
+}
+
 /* Pages for the whole prompt are taken at once, beside one for each running sequence, so that a
  * newcomer does not push out who is at work. */
 static bool admit(struct fg_sched *s, struct fg_seq *seq)
@@ -107,7 +119,7 @@ static bool admit(struct fg_sched *s, struct fg_seq *seq)
     const uint32_t len = (uint32_t)seq->ids.len;
     if (fg_chain_start(&seq->chain, s->pages, scope, alone, seq->ids.ptr, len, &copy, &reused) !=
         FG_OK)
-        return false;
+        return no_memory(s, seq);
     const struct fg_pages_count have = fg_pages_count(s->pages);
     const uint32_t missing = fg_chain_missing(&seq->chain, len);
     if (missing + s->active_count > have.free + have.cached && s->active_count) {
@@ -124,8 +136,8 @@ static bool admit(struct fg_sched *s, struct fg_seq *seq)
     if (copy.tokens)
         fg_net_kv_copy(s->p.net, copy.from, copy.to, copy.tokens);
     if (!fg_chain_reserve(&seq->chain, len)) {
-        fg_chain_end(&seq->chain, seq->ids.ptr, reused);
-        return false;
+        fg_chain_end(&seq->chain, seq->ids.ptr, seq->chain.published * s->p.page_tokens);
+        return no_memory(s, seq);
     }
     fg_list_remove(&seq->node);
     s->waiting_count--;

@@ -220,10 +220,14 @@ bool fg_text_take(struct fg_text *t, struct fg_text_part *out)
     else
         bytes = last_border(t, stop_may_begin(t), &tokens);
     t->text.len = 0;
-    if (tokens == 0 || !give(t, tokens))
+    if (tokens == 0)
         return false;
-    if (!fg_text_clean((struct fg_str){t->held.ptr, bytes}, true, &t->text, &used))
+    /* give() last: it makes the alternatives ours to free */
+    if (!fg_text_clean((struct fg_str){t->held.ptr, bytes}, true, &t->text, &used) ||
+        !give(t, tokens)) {
+        t->failed = true;
         return false;
+    }
     advance(t, bytes, tokens);
     if (last) { /* what follows a stop string is gone */
         for (size_t i = 0; i < t->token_count; i++)

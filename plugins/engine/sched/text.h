@@ -27,6 +27,7 @@ struct fg_text_token {
 struct fg_text { /* zero-initialise, then fg_text_init() */
     const struct fg_str *stops; /* borrowed; empty ones are ignored */
     uint32_t stop_count;
+    bool failed;             /* memory was gone: text is missing */
     bool over;               /* no more tokens come: nothing is held back any longer */
     bool stopped;            /* a stop string was found; `stop` says which */
     struct fg_str stop;
@@ -52,7 +53,7 @@ void fg_text_done(struct fg_text *);
 /* A token with its bytes. top is given (malloc), also on failure. false: out of memory. */
 bool fg_text_push(struct fg_text *, int32_t id, struct fg_str bytes, float logprob,
                   struct fg_logprob *top, uint32_t top_count);
-/* What may be sent now; false: nothing new. */
+/* What may be sent now; false: nothing new, or `failed`. */
 bool fg_text_take(struct fg_text *, struct fg_text_part *out);
 /* Bytes to text: invalid ones become U+FFFD. Appends; false: out of memory. Also for whole texts
  * (final: an incomplete character at the end is invalid too). Returns in *used how much was read. */
