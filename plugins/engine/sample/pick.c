@@ -97,15 +97,6 @@ float fg_pick_max(const float *x, size_t n, bool *finite)
     return IS_WIDE() ? max_wide(x, n, finite) : max_body(x, n, finite);
 }
 
-size_t fg_pick_argmax(const float *x, size_t n)
-{
-    const float max = fg_pick_max(x, n, NULL);
-    for (size_t i = 0; i < n; i++)
-        if (x[i] == max)
-            return i;
-    return 0;
-}
-
 BODY double sum_body(const float *x, size_t n, float max)
 {
     double sum = 0;
@@ -197,6 +188,21 @@ BODY size_t skip_body(const float *x, size_t i, size_t n, float bound)
 WIDE static size_t skip_wide(const float *x, size_t i, size_t n, float bound)
 {
     return skip_body(x, i, n, bound);
+}
+
+size_t fg_pick_first(const float *x, size_t n, float max)
+{
+    const float bound = nextafterf(max, -INFINITY);
+    size_t i = IS_WIDE() ? skip_wide(x, 0, n, bound) : skip_body(x, 0, n, bound);
+    for (; i < n; i++)
+        if (x[i] == max)
+            return i;
+    return 0;
+}
+
+size_t fg_pick_argmax(const float *x, size_t n)
+{
+    return fg_pick_first(x, n, fg_pick_max(x, n, NULL));
 }
 
 size_t fg_pick_top(const float *x, size_t n, size_t k, struct fg_cand *out)

@@ -24,6 +24,8 @@ float fg_pick_exp(float x);
 /* Largest value (NaN is skipped; -INFINITY when there is none). finite: no NaN or +inf, and no
  * -inf either. */
 float fg_pick_max(const float *x, size_t n, bool *finite);
+/* Index of the first value that is max, the largest; n > 0. */
+size_t fg_pick_first(const float *x, size_t n, float max);
 /* Index of the first largest value; n > 0. */
 size_t fg_pick_argmax(const float *x, size_t n);
 /* Sum of exp(x[i] - max). */

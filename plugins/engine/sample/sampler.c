@@ -392,6 +392,7 @@ int32_t fg_sampler_draw(struct fg_sampler *s, float *logits, bool want_logprob, 
         return fg_fail(err, FG_INTERNAL, "the model gave logits that are not finite");
     struct fg_sampled got = {.top = s->top};
     double lse = 0;
+    const bool touched = s->forbidden_count || s->bias_count || s->history.used;
     struct raw *raw = NULL;
     size_t raw_count = 0;
     if (want_logprob) {
@@ -408,7 +409,8 @@ int32_t fg_sampler_draw(struct fg_sampler *s, float *logits, bool want_logprob, 
     apply_penalties(s, logits);
     int32_t rc = FG_OK;
     if (s->temperature == 0)
-        got.token = (int32_t)fg_pick_argmax(logits, s->vocab);
+        got.token = (int32_t)(touched ? fg_pick_argmax(logits, s->vocab)
+                                      : fg_pick_first(logits, s->vocab, max));
     else
         rc = draw_one(s, logits, &got.token, err);
     if (rc == FG_OK && want_logprob)

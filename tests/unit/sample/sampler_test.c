@@ -384,8 +384,10 @@ static void a_draw_from_a_large_vocabulary_is_quick(void **state)
     asked.top_p = 0.95f;
     asked.temperature = 0.8f;
     asked.repeat_penalty = 1.1f;
-    const char *names[] = {"top_k 40", "top_p 0.95 alone", "plain", "top_k 40, logprobs"};
-    for (int kind = 0; kind < 4; kind++) {
+    const char *names[] = {"top_k 40", "top_p 0.95 alone", "plain", "top_k 40, logprobs", "greedy"};
+    for (int kind = 0; kind < 5; kind++) {
+        asked.temperature = kind == 4 ? 0 : 0.8f;
+        asked.repeat_penalty = kind == 4 ? 1 : 1.1f;
         asked.top_k = kind == 0 || kind == 3 ? 40 : 0;
         asked.top_p = kind == 2 ? 1 : 0.95f;
         struct fg_sampler *s = open_with(&asked, LARGE);
