@@ -126,6 +126,36 @@ static void a_cancel_before_its_turn_is_quick(void **state)
     toy_close(&b);
 }
 
+static void a_long_text_keeps_no_short_one_waiting(void **state)
+{
+    (void)state;
+    struct toy_bench b;
+    struct toy_ask small;
+    struct toy_stream s[3];
+    static char text[100000];
+    const struct fg_str input = letters(text, sizeof text, 1);
+    const struct fg_request large = {.size = sizeof large, .op = FG_OP_TOKENIZE, .inputs = &input,
+                                     .input_count = 1};
+    toy_open(&b, (struct toy_size){0});
+    toy.encode_ms = 400;
+    for (int i = 0; i < 3; i++)
+        toy_stream_init(&s[i]);
+    struct fg_job *first = toy_submit(&b, &s[0], &large);
+    struct fg_job *behind = toy_submit(&b, &s[1], &large);
+    pause_ms(20);
+    toy_ask(&small, FG_STR("quick"), 3);
+    toy_run(&b, &s[2], &small.req);
+    assert_is_greedy(&s[2], &small);
+    assert_cancelled_soon(&s[1], behind); /* not begun yet: leaves at once */
+    assert_false(toy_is_over(&s[0]));
+    toy_wait(&s[0]);
+    assert_int_equal(s[0].ids[0].len, sizeof text);
+    fg_sched_release(first);
+    for (int i = 0; i < 3; i++)
+        toy_stream_done(&s[i]);
+    toy_close(&b);
+}
+
 static void slots_are_limited_and_come_back(void **state)
 {
     (void)state;
@@ -492,6 +522,7 @@ int main(void)
         cmocka_unit_test(a_cancel_in_prefill_is_quick_and_harms_nobody),
         cmocka_unit_test(a_cancel_while_decoding_is_quick),
         cmocka_unit_test(a_cancel_before_its_turn_is_quick),
+        cmocka_unit_test(a_long_text_keeps_no_short_one_waiting),
         cmocka_unit_test(slots_are_limited_and_come_back),
         cmocka_unit_test(a_paused_job_takes_no_rows_and_loses_nothing),
         cmocka_unit_test(a_paused_job_can_be_cancelled),

@@ -161,6 +161,34 @@ static void a_page_is_shared_up_to_the_first_difference(void **state)
     close_world(&w);
 }
 
+static void a_fork_takes_the_page_its_sibling_still_writes(void **state)
+{
+    (void)state;
+    struct world w;
+    uint32_t reused;
+    struct fg_kv_copy copy;
+    open_world(&w, UINT32_MAX);
+    struct one a = prompt(11, 1), b = a;
+    assert_true(begin(&w, &a, &reused) && compute(&w, &a, 11)); /* two pages and three tokens */
+    assert_true(begin(&w, &b, &reused));
+    assert_int_equal(reused, 8);
+    assert_true(fg_chain_follow(&b.chain, &a.chain, 10, &copy));
+    assert_int_equal(copy.tokens, 2);
+    for (uint32_t i = 0; i < copy.tokens; i++)
+        w.kv[copy.to][i] = w.kv[copy.from][i];
+    b.computed = 10;
+    a.len = 12;
+    a.ids[11] = 77; /* the sibling goes on in its page, which is whole then */
+    assert_true(compute(&w, &a, 1));
+    assert_true(compute(&w, &b, 3));
+    check_holds(&w, &a);
+    check_holds(&w, &b);
+    assert_int_not_equal(a.chain.page[2], b.chain.page[2]);
+    finish(&a);
+    finish(&b);
+    close_world(&w);
+}
+
 static void scopes_do_not_see_each_other(void **state)
 {
     (void)state;
@@ -301,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_prompt_recomputes_one_token),
         cmocka_unit_test(a_page_is_shared_up_to_the_first_difference),
+        cmocka_unit_test(a_fork_takes_the_page_its_sibling_still_writes),
         cmocka_unit_test(scopes_do_not_see_each_other),
         cmocka_unit_test(the_least_recently_used_goes_first),
         cmocka_unit_test(pages_in_use_are_never_taken),

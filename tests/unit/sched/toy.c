@@ -19,6 +19,13 @@
 struct toy toy;
 static char byte_text[256]; /* filled by toy_open() */
 
+static void sleep_us(uint64_t us)
+{
+    const struct timespec t = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+    if (us)
+        nanosleep(&t, NULL);
+}
+
 /* ---- network --------------------------------------------------------------------------------- */
 
 struct fg_net {
@@ -95,13 +102,6 @@ static int32_t *slot(struct fg_net *n, const struct fg_rows *rows, uint32_t row,
     const uint32_t page = rows->page_table[rows->sequence[row]][position / n->page_tokens];
     assert_true(page < n->pages);
     return &n->kv[(size_t)page * n->page_tokens + position % n->page_tokens];
-}
-
-static void sleep_us(uint64_t us)
-{
-    const struct timespec t = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-    if (us)
-        nanosleep(&t, NULL);
 }
 
 static void fill_logits(float *logits, uint64_t h, int32_t last)
@@ -212,6 +212,8 @@ int32_t fg_vocab_encode(const struct fg_vocab *v, const struct fg_piece *pieces,
 {
     (void)v;
     const size_t before = out->len;
+    if (count && pieces[0].text.len > 64 << 10)
+        sleep_us(toy.encode_ms * 1000);
     if (bos && !fg_ids_add(out, TOY_BOS))
         return FG_NO_MEMORY;
     for (size_t i = 0; i < count; i++) {
@@ -460,7 +462,7 @@ void toy_reset(void)
 {
     for (int i = 0; i < 256; i++)
         byte_text[i] = (char)i;
-    toy.layer_us = toy.row_us = 0;
+    toy.layer_us = toy.row_us = toy.encode_ms = 0;
     toy.fail_next = 0;
     toy.not_finite = toy.eos = false;
     toy.rows = toy.steps = toy.most_rows = toy.most_sequences = 0;

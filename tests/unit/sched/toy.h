@@ -22,6 +22,7 @@ struct toy { /* knobs and counters of the network */
     _Atomic uint32_t layer_us;   /* time a layer takes */
     _Atomic uint32_t row_us;     /* time a row takes, in every layer together */
     _Atomic int32_t fail_next;   /* status of the next step; 0: works */
+    _Atomic uint32_t encode_ms;  /* a text above 64 KiB takes to tokenise */
     _Atomic bool not_finite;     /* logits of the next step are NaN */
     _Atomic bool eos;            /* histories end by themselves now and then */
     _Atomic uint64_t rows, steps, most_rows, most_sequences;
