@@ -73,17 +73,16 @@ static json_t *text_or_null(const json_t *metadata, const char *key)
 
 static json_t *info_of(const struct fg_gguf *g, const json_t *metadata)
 {
-    return json_pack("{s:o, s:I, s:I, s:s, s:I, s:I, s:I, s:o, s:o, s:o}",
-                     "architecture", text_or_null(metadata, "general.architecture"),
-                     "parameters", (json_int_t)fg_engine_parameters(g),
-                     "file_bytes", (json_int_t)fg_gguf_file_bytes(g),
-                     "quantization", fg_engine_quantization(g),
-                     "context", (json_int_t)fg_engine_number(g, "context_length"),
-                     "embedding", (json_int_t)fg_engine_number(g, "embedding_length"),
-                     "layers", (json_int_t)fg_engine_number(g, "block_count"),
-                     "size_label", text_or_null(metadata, "general.size_label"),
-                     "basename", text_or_null(metadata, "general.basename"),
-                     "license", text_or_null(metadata, "general.license"));
+    return json_pack("{s:o, s:I, s:I, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "architecture",
+                     text_or_null(metadata, "general.architecture"), "parameters",
+                     (json_int_t)fg_engine_parameters(g), "file_bytes",
+                     (json_int_t)fg_gguf_file_bytes(g), "quantization", fg_engine_quantization(g),
+                     "context", (json_int_t)fg_engine_number(g, "context_length"), "embedding",
+                     (json_int_t)fg_engine_number(g, "embedding_length"), "layers",
+                     (json_int_t)fg_engine_number(g, "block_count"), "size_label",
+                     text_or_null(metadata, "general.size_label"), "basename",
+                     text_or_null(metadata, "general.basename"), "license",
+                     text_or_null(metadata, "general.license"));
 }
 
 static json_t *tensors_of(const struct fg_gguf *g)
@@ -145,5 +144,4 @@ static int32_t inspect(struct fg_backend *backend, struct fg_str path, uint32_t 
     return rc;
 }
 
-const struct fg_inspect fg_engine_inspect = {.size = sizeof(struct fg_inspect),
-                                             .inspect = inspect};
+const struct fg_inspect fg_engine_inspect = {.size = sizeof(struct fg_inspect), .inspect = inspect};

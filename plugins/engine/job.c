@@ -53,9 +53,9 @@ static int32_t check_op(const struct fg_request *req, struct fg_error *err)
     case FG_OP_EMBED:
         return req->input_count ? FG_OK : fg_fail(err, FG_INVALID, "there are no inputs");
     case FG_OP_TOKENIZE:
-        return req->input_count == 1 ? FG_OK
-                                     : fg_fail(err, FG_INVALID, "tokenize takes one input, not %u",
-                                               req->input_count);
+        return req->input_count == 1
+                   ? FG_OK
+                   : fg_fail(err, FG_INVALID, "tokenize takes one input, not %u", req->input_count);
     case FG_OP_DETOKENIZE:
         return FG_OK;
     case FG_OP_RERANK:
@@ -76,7 +76,8 @@ static int32_t check_options(struct fg_str json, struct fg_error *err)
     json_t *value;
     if (!json_is_object(options))
         rc = fg_fail(err, FG_INVALID, "options are no JSON object");
-    json_object_foreach(options, key, value) {
+    json_object_foreach(options, key, value)
+    {
         rc = fg_fail(err, FG_UNSUPPORTED, "option \"%.64s\" is not supported by this engine", key);
         break;
     }

@@ -38,7 +38,7 @@ struct fg_backend {
     struct fg_dev *device; /* answers device() and text() */
     struct fg_turn turn;
     uint32_t context, slots, chunk_idle, chunk_busy, inter_token_ms; /* context 0: the model's */
-    int64_t cache_bytes; /* negative: CACHE_DEFAULT, but at least one context */
+    int64_t cache_bytes;  /* negative: CACHE_DEFAULT, but at least one context */
     pthread_mutex_t lock; /* models: control changes it, metrics reads it */
     struct fg_list models;
 };
@@ -80,9 +80,9 @@ static int32_t configure(struct fg_backend *b, struct fg_error *err)
         const char *key;
         json_int_t least, most, fallback;
     } keys[] = {
-        {"context", 0, CONTEXT_MOST, 0},   {"slots", 1, SLOTS_MOST, SLOTS_DEFAULT},
-        {"cache_mib", 0, 1 << 20, -1},     {"chunk", 16, 1 << 16, 512},
-        {"chunk_busy", 16, 1 << 16, 256},  {"inter_token_ms", 0, 60000, 200},
+        {"context", 0, CONTEXT_MOST, 0},  {"slots", 1, SLOTS_MOST, SLOTS_DEFAULT},
+        {"cache_mib", 0, 1 << 20, -1},    {"chunk", 16, 1 << 16, 512},
+        {"chunk_busy", 16, 1 << 16, 256}, {"inter_token_ms", 0, 60000, 200},
     };
     json_int_t value[sizeof keys / sizeof *keys];
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -198,8 +198,12 @@ static int32_t load_template(struct fg_model *m, const struct fg_gguf *g, struct
 /* What the file recommends, else nothing but the plain softmax: front ends set their own. */
 static struct fg_sampling sampling_of(const struct fg_gguf *g)
 {
-    struct fg_sampling s = {.size = sizeof s, .temperature = 1, .top_p = 1, .typical_p = 1,
-                            .repeat_penalty = 1, .repeat_last_n = 64};
+    struct fg_sampling s = {.size = sizeof s,
+                            .temperature = 1,
+                            .top_p = 1,
+                            .typical_p = 1,
+                            .repeat_penalty = 1,
+                            .repeat_last_n = 64};
     float f;
     uint32_t u;
     if (fg_gguf_f32(g, "general.sampling.temp", &f, NULL) == FG_OK && f >= 0 && f <= 100)
@@ -321,9 +325,10 @@ static int32_t check_spec_options(struct fg_str json, struct fg_error *err)
     json_t *options = NULL;
     const int32_t rc = json.len ? parse_config(json, &options, err) : FG_OK;
     const char *key = options ? json_object_iter_key(json_object_iter(options)) : NULL;
-    const int32_t known = key ? fg_fail(err, FG_UNSUPPORTED,
-                                        "load option \"%.64s\" is not supported by this engine", key)
-                              : FG_OK;
+    const int32_t known =
+        key ? fg_fail(err, FG_UNSUPPORTED, "load option \"%.64s\" is not supported by this engine",
+                      key)
+            : FG_OK;
     json_decref(options);
     return rc != FG_OK ? rc : known;
 }
@@ -400,8 +405,8 @@ static void engine_info(struct fg_model *m, fg_model_visit *visit, void *ctx)
         .quantization = fg_str_of(m->quantization),
         .parameters = net->parameters,
         .file_bytes = m->file_bytes,
-        .memory_bytes = net->weight_bytes +
-                        net->kv_bytes_per_token * PAGE_TOKENS * stats.pages_touched,
+        .memory_bytes =
+            net->weight_bytes + net->kv_bytes_per_token * PAGE_TOKENS * stats.pages_touched,
         .context = m->context,
         .embedding = net->width,
         .max_running = m->slots,
@@ -422,7 +427,7 @@ static int32_t engine_submit(struct fg_model *m, const struct fg_request *req,
 static void engine_metrics(struct fg_backend *b, fg_metric_visit *visit, void *ctx)
 {
     pthread_mutex_lock(&b->lock);
-    FG_LIST_EACH(node, safe, &b->models) {
+    FG_LIST_EACH (node, safe, &b->models) {
         const struct fg_model *m = FG_CONTAINER(node, struct fg_model, node);
         struct fg_sched_stats s;
         fg_sched_stats(m->sched, &s);

@@ -15,7 +15,7 @@ typedef float vf __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t vi __attribute__((vector_size(LANES * sizeof(int32_t))));
 
 #if defined(__x86_64__)
-#define WIDE __attribute__((target("avx2"))) /* without fma: results stay the same */
+#define WIDE      __attribute__((target("avx2"))) /* without fma: results stay the same */
 #define IS_WIDE() __builtin_cpu_supports("avx2")
 #else
 #define WIDE
@@ -29,8 +29,8 @@ BODY void load(vf *v, const float *x)
 }
 
 /* exp(x) = 2^k * exp(r), |r| <= ln 2 / 2, the polynomial being Cephes' expf. */
-#define EXP_LOW  (-87.0f)
-#define EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer */
+#define EXP_LOW      (-87.0f)
+#define EXP_ROUND    12582912.0f /* 1.5 * 2^23: adding it rounds to an integer */
 #define EXP_LN2_HIGH 0.693359375f
 #define EXP_LN2_LOW  (-2.12194440e-4f)
 

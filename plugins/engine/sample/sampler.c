@@ -19,7 +19,7 @@
 
 enum { TOP_MOST = 128, WINDOW_MOST = 1 << 20 };
 #define TEMPERATURE_LEAST 1e-5f /* below it nothing but the best has a chance */
-#define BIAS_MOST 1e6f /* larger ones decide as surely, and sums stay finite */
+#define BIAS_MOST         1e6f  /* larger ones decide as surely, and sums stay finite */
 
 struct fg_sampler {
     float temperature, top_p, min_p, typical_p;
@@ -49,8 +49,7 @@ static uint64_t random_seed(void)
 }
 
 /* The client's value of a field where it gave one, else the model's. */
-#define CHOOSE(flag, field) \
-    (asked && (asked->set & (flag)) ? asked->field : defaults->field)
+#define CHOOSE(flag, field) (asked && (asked->set & (flag)) ? asked->field : defaults->field)
 
 static int32_t check(const struct fg_sampler *s, struct fg_error *err)
 {
@@ -329,8 +328,8 @@ static int32_t draw_one(struct fg_sampler *s, const float *logits, int32_t *toke
         const float max = fg_pick_max(logits, s->vocab, NULL);
         if (max == -INFINITY)
             return fg_fail(err, FG_INTERNAL, "no token may be drawn");
-        *token = (int32_t)fg_pick_roll(logits, s->vocab, max, 1 / s->temperature,
-                                       fg_rng_unit(&s->rng));
+        *token =
+            (int32_t)fg_pick_roll(logits, s->vocab, max, 1 / s->temperature, fg_rng_unit(&s->rng));
         return FG_OK;
     }
     if (!make_room(s, top_k ? (size_t)s->top_k : s->vocab))

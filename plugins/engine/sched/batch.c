@@ -15,10 +15,10 @@
 #include "util/error.h"
 
 enum {
-    CHUNK_LEAST = 16,        /* rows: below it a step's fixed cost wins */
-    CHUNK_FIRST = 128,       /* rows of a first step, before their time is known */
-    LAYER_MS = 40,           /* a layer may not take longer: cancels are seen between layers */
-    LOST_MOST_MS = 500,      /* work lost to cancels before a step may run through */
+    CHUNK_LEAST = 16,   /* rows: below it a step's fixed cost wins */
+    CHUNK_FIRST = 128,  /* rows of a first step, before their time is known */
+    LAYER_MS = 40,      /* a layer may not take longer: cancels are seen between layers */
+    LOST_MOST_MS = 500, /* work lost to cancels before a step may run through */
 };
 
 /* ---- choosing rows --------------------------------------------------------------------------- */
@@ -66,7 +66,7 @@ static bool find_page(struct fg_sched *s, struct fg_seq *seq)
 
 static uint32_t decoding_rows(struct fg_sched *s)
 {
-    FG_LIST_EACH(node, safe, &s->active) {
+    FG_LIST_EACH (node, safe, &s->active) {
         struct fg_seq *seq = FG_CONTAINER(node, struct fg_seq, node);
         seq->rows = 0;
         if (seq->ids.len - seq->done != 1 || !can_run(seq))
@@ -105,10 +105,9 @@ static void prefill_rows(struct fg_sched *s, uint32_t budget)
 {
     struct fg_seq *list[FG_MOST_ACTIVE];
     uint32_t rows[FG_MOST_ACTIVE], count = 0;
-    FG_LIST_EACH(node, safe, &s->active) {
+    FG_LIST_EACH (node, safe, &s->active) {
         struct fg_seq *seq = FG_CONTAINER(node, struct fg_seq, node);
-        if (seq->ids.len - seq->done > 1 && can_run(seq) &&
-            count + s->batch_count < FG_MOST_ACTIVE)
+        if (seq->ids.len - seq->done > 1 && can_run(seq) && count + s->batch_count < FG_MOST_ACTIVE)
             list[count++] = seq;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -267,16 +266,17 @@ static int32_t forward(struct fg_sched *s, struct fg_error *err)
 {
     if (!make_room(s))
         return fg_fail(err, FG_NO_MEMORY, "no memory for a step of %u rows", s->row_count);
-    const struct fg_rows rows = {.count = s->row_count, .tokens = s->row_token,
-                                 .position = s->row_position, .sequence = s->row_sequence,
+    const struct fg_rows rows = {.count = s->row_count,
+                                 .tokens = s->row_token,
+                                 .position = s->row_position,
+                                 .sequence = s->row_sequence,
                                  .page_table = s->tables};
     const bool may_stop = s->lost_ns < LOST_MOST_MS * FG_NS_PER_MS;
     fg_turn_take(s->p.turn);
     const uint64_t begin = fg_clock_ns();
-    const int32_t rc = fg_net_forward(s->p.net, &rows, s->want_count ? s->row_want : NULL,
-                                      s->want_count ? s->logits : NULL,
-                                      s->hidden_wanted ? s->hidden : NULL,
-                                      may_stop ? someone_left : NULL, s, err);
+    const int32_t rc = fg_net_forward(
+        s->p.net, &rows, s->want_count ? s->row_want : NULL, s->want_count ? s->logits : NULL,
+        s->hidden_wanted ? s->hidden : NULL, may_stop ? someone_left : NULL, s, err);
     const uint64_t took = fg_clock_ns() - begin;
     fg_turn_leave(s->p.turn);
     if (rc == FG_CANCELLED) {
@@ -339,12 +339,13 @@ static void count_step(struct fg_sched *s, int32_t rc)
 static void tell(struct fg_sched *s, const struct fg_error *err)
 {
     char line[320];
-    const int n = snprintf(line, sizeof line, "step failed rows=%u status=%d reason=\"%.*s\"",
-                           s->row_count, err->status,
-                           (int)strnlen(err->text, sizeof err->text), err->text);
+    const int n =
+        snprintf(line, sizeof line, "step failed rows=%u status=%d reason=\"%.*s\"", s->row_count,
+                 err->status, (int)strnlen(err->text, sizeof err->text), err->text);
     if (n > 0)
-        s->p.host->log(s->p.host, FG_LOG_ERROR,
-                       (struct fg_str){line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1});
+        s->p.host->log(
+            s->p.host, FG_LOG_ERROR,
+            (struct fg_str){line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1});
 }
 
 bool fg_batch_run(struct fg_sched *s)

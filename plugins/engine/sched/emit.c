@@ -37,9 +37,8 @@ static bool may_send(struct fg_job *job)
 
 static struct fg_usage usage_of(const struct fg_job *job)
 {
-    struct fg_usage u = {.size = sizeof u,
-                         .prompt_tokens = job->prompt_tokens,
-                         .cached_tokens = job->cached_tokens};
+    struct fg_usage u = {
+        .size = sizeof u, .prompt_tokens = job->prompt_tokens, .cached_tokens = job->cached_tokens};
     for (uint32_t i = 0; i < job->seq_count && job->req->op != FG_OP_EMBED; i++)
         u.output_tokens += job->seqs[i].outputs;
     if (job->admit_ns) {
@@ -158,7 +157,9 @@ static void send_text(struct fg_job *job, struct fg_seq *seq)
 
 static void send_embedding(struct fg_job *job, struct fg_seq *seq)
 {
-    struct fg_event ev = {.kind = FG_EV_EMBEDDING, .index = seq->index, .values = seq->values,
+    struct fg_event ev = {.kind = FG_EV_EMBEDDING,
+                          .index = seq->index,
+                          .values = seq->values,
                           .value_count = job->sched->width};
     send(job, &ev);
     free(seq->values);
@@ -172,7 +173,9 @@ static void report(struct fg_job *job, struct fg_seq *seq)
     if (job->req->op == FG_OP_EMBED) {
         send_embedding(job, seq);
     } else if (job->seq_count > 1) {
-        struct fg_event ev = {.kind = FG_EV_FINISH, .choice = seq->index, .code = seq->finish,
+        struct fg_event ev = {.kind = FG_EV_FINISH,
+                              .choice = seq->index,
+                              .code = seq->finish,
                               .text = seq->text.stop};
         send(job, &ev);
     }

@@ -158,7 +158,7 @@ static bool admit(struct fg_sched *s, struct fg_seq *seq)
 bool fg_engine_admit(struct fg_sched *s)
 {
     bool any = false;
-    FG_LIST_EACH(node, safe, &s->waiting) {
+    FG_LIST_EACH (node, safe, &s->waiting) {
         struct fg_seq *seq = FG_CONTAINER(node, struct fg_seq, node);
         if (s->active_count >= FG_MOST_ACTIVE)
             break;
@@ -171,11 +171,12 @@ bool fg_engine_admit(struct fg_sched *s)
     return any;
 }
 
-/* Everybody with pages is paused and somebody without could run: the youngest sleeper makes room. */
+/* Everybody with pages is paused and somebody without could run: the youngest sleeper makes room.
+ */
 static bool wake_by_preempting(struct fg_sched *s)
 {
     bool someone = false;
-    FG_LIST_EACH(node, safe, &s->waiting)
+    FG_LIST_EACH (node, safe, &s->waiting)
         someone |= !is_paused(FG_CONTAINER(node, struct fg_seq, node)->job);
     if (!someone || fg_list_empty(&s->active))
         return false;
@@ -248,7 +249,7 @@ static bool take_inbox(struct fg_sched *s, bool idle, bool *closing)
 static void look_at_all(struct fg_sched *s)
 {
     s->look = false;
-    FG_LIST_EACH(node, safe, &s->jobs) {
+    FG_LIST_EACH (node, safe, &s->jobs) {
         struct fg_job *job = FG_CONTAINER(node, struct fg_job, node);
         if (!job->light)
             (void)fg_job_flush(job);
@@ -260,7 +261,7 @@ static void look_at_all(struct fg_sched *s)
 static bool serve_light(struct fg_sched *s)
 {
     bool any = false;
-    FG_LIST_EACH(node, safe, &s->jobs) {
+    FG_LIST_EACH (node, safe, &s->jobs) {
         struct fg_job *job = FG_CONTAINER(node, struct fg_job, node);
         bool more = false;
         if (job->light && !fg_job_light_flush(job, LIGHT_SHARE, &more))

@@ -25,19 +25,19 @@ enum {
     FG_SEQ_REPORTED = 4, /* its FINISH (or embedding) is out */
 };
 
-struct fg_seq { /* one answer, or one text to embed */
+struct fg_seq {          /* one answer, or one text to embed */
     struct fg_list node; /* in sched->waiting or ->active, oldest job first */
     struct fg_job *job;
-    uint32_t index;      /* choice, or embedding input */
+    uint32_t index; /* choice, or embedding input */
     int32_t state, finish;
-    struct fg_ids ids;   /* prompt and output; what stands in KV is a prefix of it */
-    uint32_t done;       /* tokens whose KV is computed */
+    struct fg_ids ids; /* prompt and output; what stands in KV is a prefix of it */
+    uint32_t done;     /* tokens whose KV is computed */
     uint32_t prompt, outputs;
-    uint32_t rows;       /* in the step that runs */
+    uint32_t rows; /* in the step that runs */
     struct fg_chain chain;
     struct fg_sampler *sampler;
     struct fg_text text;
-    float *values;       /* embedding: sum, then the result */
+    float *values; /* embedding: sum, then the result */
 };
 
 enum { FG_AT_LANE = 0, FG_AT_PREP = 1, FG_AT_ENGINE = 2 };
@@ -52,24 +52,24 @@ struct fg_job {
     _Atomic uint32_t resumes; /* counted, so that one that overtakes our PAUSE is not lost */
     int32_t where;            /* under sched->lock */
     uint32_t lane;
-    uint64_t number;          /* age */
-    bool light;               /* needs no KV: tokens and templates */
+    uint64_t number; /* age */
+    bool light;      /* needs no KV: tokens and templates */
 
     /* made by prep */
-    int32_t prep;             /* status; prep_error says more */
+    int32_t prep; /* status; prep_error says more */
     struct fg_error prep_error;
     struct fg_seq *seqs;
     uint32_t seq_count;
-    struct fg_ids tokens;     /* TOKENIZE */
-    struct fg_buf output;     /* RENDER, DETOKENIZE */
+    struct fg_ids tokens; /* TOKENIZE */
+    struct fg_buf output; /* RENDER, DETOKENIZE */
 
     /* the engine thread's */
     uint32_t prompt_tokens, cached_tokens;
-    size_t delivered;         /* of tokens or output */
-    uint32_t unreported;      /* sequences without their last word */
+    size_t delivered;    /* of tokens or output */
+    uint32_t unreported; /* sequences without their last word */
     bool paused, started, failed, is_over;
     uint32_t pause_mark;
-    struct fg_error error;    /* when failed */
+    struct fg_error error; /* when failed */
     uint64_t submit_ns, admit_ns, first_ns, end_ns;
 };
 
@@ -80,17 +80,17 @@ struct fg_sched {
     struct fg_pages *pages;
     uint32_t vocab_size, width, max_rows;
     uint32_t tokens; /* that may be drawn: a network's rows may be padded beyond the vocabulary */
-    int32_t *ends;            /* tokens that end an answer, for FG_REQ_IGNORE_EOS */
+    int32_t *ends;   /* tokens that end an answer, for FG_REQ_IGNORE_EOS */
     size_t end_count;
     _Atomic uint32_t running, light_running;
     _Atomic uint64_t numbers;
 
-    pthread_mutex_t lock;     /* short: lists below and the two flags */
+    pthread_mutex_t lock; /* short: lists below and the two flags */
     pthread_cond_t engine_wake, lane_wake[FG_LANES];
     struct fg_list inbox, lanes[FG_LANES];
     bool kicked, closing;
     pthread_t engine, prep[FG_LANES];
-    uint32_t threads;         /* started: prep threads first, then the engine */
+    uint32_t threads; /* started: prep threads first, then the engine */
 
     /* the engine thread's */
     struct fg_list jobs, waiting, active;
@@ -104,9 +104,9 @@ struct fg_sched {
     float *logits, *hidden; /* grown when first needed */
     size_t logits_rows;
     bool hidden_wanted;
-    bool look;                /* a stream said STOP outside of a flush */
-    double ns_a_row;          /* of prefill, moving */
-    uint64_t lost_ns;         /* work thrown away by cancels lately */
+    bool look;        /* a stream said STOP outside of a flush */
+    double ns_a_row;  /* of prefill, moving */
+    uint64_t lost_ns; /* work thrown away by cancels lately */
 
     struct fg_sched_stats stats;
     pthread_mutex_t stats_lock;

@@ -21,15 +21,15 @@
 
 struct fg_kv_node {
     struct fg_list sibling, children;
-    struct fg_list age;         /* in pages->old while unused and childless */
-    struct fg_kv_node *parent;  /* NULL: a root */
-    uint32_t page, tokens;      /* NO_PAGE and 0 for a root */
-    uint32_t uses;              /* chains that pass here; for a root: chains of its scope */
+    struct fg_list age;        /* in pages->old while unused and childless */
+    struct fg_kv_node *parent; /* NULL: a root */
+    uint32_t page, tokens;     /* NO_PAGE and 0 for a root */
+    uint32_t uses;             /* chains that pass here; for a root: chains of its scope */
     bool alone;
-    uint64_t stamp;             /* when it was last used */
-    char *scope;                /* of a root */
+    uint64_t stamp; /* when it was last used */
+    char *scope;    /* of a root */
     size_t scope_len;
-    int32_t ids[];              /* [page_tokens] */
+    int32_t ids[]; /* [page_tokens] */
 };
 
 struct fg_pages {
@@ -51,8 +51,11 @@ int32_t fg_pages_open(uint32_t page_tokens, uint32_t pages, uint32_t max_cached,
         free(list);
         return fg_fail(err, FG_NO_MEMORY, "no memory for %u KV pages", pages);
     }
-    *p = (struct fg_pages){.page_tokens = page_tokens, .total = pages, .max_cached = max_cached,
-                           .free_pages = list, .free_count = pages};
+    *p = (struct fg_pages){.page_tokens = page_tokens,
+                           .total = pages,
+                           .max_cached = max_cached,
+                           .free_pages = list,
+                           .free_count = pages};
     for (uint32_t i = 0; i < pages; i++) /* taken from the end: low pages first */
         list[i] = pages - 1 - i;
     fg_list_init(&p->roots);
@@ -170,7 +173,7 @@ static struct fg_kv_node *new_node(struct fg_pages *p, struct fg_kv_node *parent
 
 static struct fg_kv_node *find_root(struct fg_pages *p, struct fg_str scope, bool alone)
 {
-    FG_LIST_EACH(node, safe, &p->roots) {
+    FG_LIST_EACH (node, safe, &p->roots) {
         struct fg_kv_node *root = FG_CONTAINER(node, struct fg_kv_node, sibling);
         if (root->alone == alone && fg_str_eq((struct fg_str){root->scope, root->scope_len}, scope))
             return root;
@@ -205,7 +208,7 @@ static struct fg_kv_node *best_child(const struct fg_kv_node *n, const int32_t *
 {
     struct fg_kv_node *best = NULL;
     *shared = 0;
-    FG_LIST_EACH(node, safe, &n->children) {
+    FG_LIST_EACH (node, safe, &n->children) {
         struct fg_kv_node *child = FG_CONTAINER(node, struct fg_kv_node, sibling);
         const uint32_t same = common(child->ids, ids, child->tokens < most ? child->tokens : most);
         if (same > *shared) {
@@ -221,7 +224,7 @@ static struct fg_kv_node *best_child(const struct fg_kv_node *n, const int32_t *
 static struct fg_kv_node *whole_child(const struct fg_kv_node *n, const int32_t *ids,
                                       uint32_t page_tokens)
 {
-    FG_LIST_EACH(node, safe, &n->children) {
+    FG_LIST_EACH (node, safe, &n->children) {
         struct fg_kv_node *child = FG_CONTAINER(node, struct fg_kv_node, sibling);
         if (child->tokens == page_tokens && common(child->ids, ids, page_tokens) == page_tokens)
             return child;
@@ -360,7 +363,7 @@ void fg_chain_publish(struct fg_chain *c, const int32_t *ids, uint32_t computed)
 static bool keep_tail(struct fg_chain *c, const int32_t *ids, uint32_t tokens)
 {
     struct fg_pages *p = c->pages;
-    FG_LIST_EACH(node, safe, &c->at->children) {
+    FG_LIST_EACH (node, safe, &c->at->children) {
         struct fg_kv_node *other = FG_CONTAINER(node, struct fg_kv_node, sibling);
         const uint32_t most = other->tokens < tokens ? other->tokens : tokens;
         if (common(other->ids, ids, most) != most)

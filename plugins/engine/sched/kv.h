@@ -21,8 +21,8 @@ struct fg_pages;
 struct fg_kv_node;
 
 /* max_cached: pages kept for nobody in particular; UINT32_MAX: as many as there are. */
-int32_t fg_pages_open(uint32_t page_tokens, uint32_t pages, uint32_t max_cached,
-                      struct fg_pages **, struct fg_error *);
+int32_t fg_pages_open(uint32_t page_tokens, uint32_t pages, uint32_t max_cached, struct fg_pages **,
+                      struct fg_error *);
 void fg_pages_close(struct fg_pages *); /* chains must have ended */
 
 struct fg_pages_count {
@@ -35,9 +35,9 @@ struct fg_chain { /* a sequence's pages; zero-initialise; fields are the module'
     struct fg_pages *pages; /* NULL: not started */
     uint32_t *page;         /* page table: page[i] holds positions i * page_tokens ... */
     uint32_t count, capacity;
-    struct fg_kv_node *at;  /* deepest published node; page[0 .. published) are the tree's */
+    struct fg_kv_node *at; /* deepest published node; page[0 .. published) are the tree's */
     uint32_t published;
-    bool alone;             /* nothing of it outlives its last chain */
+    bool alone; /* nothing of it outlives its last chain */
 };
 struct fg_kv_copy { /* to do on the device before anything else, when tokens > 0 */
     uint32_t from, to, tokens;
@@ -52,8 +52,8 @@ struct fg_kv_copy { /* to do on the device before anything else, when tokens > 0
 int32_t fg_chain_start(struct fg_chain *, struct fg_pages *, struct fg_str scope, bool alone,
                        const int32_t *ids, uint32_t count, struct fg_kv_copy *copy,
                        uint32_t *reused);
-/* Takes over what `from`, a chain with the same first ids in the same scope, has computed of the page
- * behind the whole ones, up to `tokens` in all. true: do *copy; tokens are there now. */
+/* Takes over what `from`, a chain with the same first ids in the same scope, has computed of the
+ * page behind the whole ones, up to `tokens` in all. true: do *copy; tokens are there now. */
 bool fg_chain_follow(struct fg_chain *, const struct fg_chain *from, uint32_t tokens,
                      struct fg_kv_copy *copy);
 /* Pages for positions 0 .. tokens-1. false: there are none, what it had stays. */

@@ -78,8 +78,7 @@ static int32_t need_template(const struct fg_sched *s, struct fg_error *err)
 }
 
 static int32_t render(struct fg_job *job, const struct fg_message *messages, uint32_t count,
-                      struct fg_arena *arena, struct fg_template_output *out,
-                      struct fg_error *err)
+                      struct fg_arena *arena, struct fg_template_output *out, struct fg_error *err)
 {
     const struct fg_sched *s = job->sched;
     const struct fg_vocab *v = s->p.vocab;
@@ -257,8 +256,8 @@ static int32_t prepare_prompt(struct fg_job *job, struct fg_ids *out, struct fg_
     if (rc != FG_OK)
         return rc;
     if (out->len == 0) { /* nothing to go on from: the model's own start */
-        const int32_t start = fg_vocab_bos(s->p.vocab) >= 0 ? fg_vocab_bos(s->p.vocab)
-                                                            : fg_vocab_eos(s->p.vocab);
+        const int32_t start =
+            fg_vocab_bos(s->p.vocab) >= 0 ? fg_vocab_bos(s->p.vocab) : fg_vocab_eos(s->p.vocab);
         if (start < 0)
             return fg_fail(err, FG_INVALID, "the prompt is empty");
         return fg_ids_add(out, start) ? FG_OK : fg_fail(err, FG_NO_MEMORY, "no memory");

@@ -77,8 +77,8 @@ int32_t fg_sched_open(const struct fg_sched_parts *parts, struct fg_sched **out,
     s->row_position = calloc(s->max_rows, sizeof *s->row_position);
     s->row_sequence = calloc(s->max_rows, sizeof *s->row_sequence);
     s->row_want = calloc(s->max_rows, sizeof *s->row_want);
-    if (rc == FG_OK && (!s->row_token || !s->row_position || !s->row_sequence || !s->row_want ||
-                        !find_ends(s)))
+    if (rc == FG_OK &&
+        (!s->row_token || !s->row_position || !s->row_sequence || !s->row_want || !find_ends(s)))
         rc = fg_fail(err, FG_NO_MEMORY, "no memory for a scheduler");
     if (rc == FG_OK && s->max_rows <= FG_MOST_ACTIVE)
         rc = fg_fail(err, FG_INTERNAL, "a step of %u rows is too small", s->max_rows);

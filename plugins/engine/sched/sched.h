@@ -21,11 +21,11 @@ enum fg_pooling { FG_POOL_MEAN = 1, FG_POOL_CLS = 2, FG_POOL_LAST = 3 };
 
 struct fg_sched_parts { /* all borrowed until close */
     const struct fg_host *host;
-    struct fg_net *net;              /* with its KV open: pages of page_tokens */
+    struct fg_net *net; /* with its KV open: pages of page_tokens */
     const struct fg_vocab *vocab;
-    const struct fg_template *chat;  /* NULL: chat_error says why */
+    const struct fg_template *chat; /* NULL: chat_error says why */
     const char *chat_error;
-    struct fg_turn *turn;            /* one step at a time on one machine */
+    struct fg_turn *turn; /* one step at a time on one machine */
     struct fg_sampling defaults;
     uint32_t context;                /* tokens a job may have */
     uint32_t max_running;            /* jobs that generate or embed */

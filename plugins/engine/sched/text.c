@@ -235,7 +235,9 @@ bool fg_text_take(struct fg_text *t, struct fg_text_part *out)
         t->token_count = 0;
         t->held.len = 0;
     }
-    *out = (struct fg_text_part){.text = fg_buf_str(&t->text), .ids = t->ids,
-                                 .logprobs = t->logprobs, .count = (uint32_t)tokens};
+    *out = (struct fg_text_part){.text = fg_buf_str(&t->text),
+                                 .ids = t->ids,
+                                 .logprobs = t->logprobs,
+                                 .count = (uint32_t)tokens};
     return true;
 }

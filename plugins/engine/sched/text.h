@@ -19,20 +19,20 @@
 
 struct fg_text_token {
     int32_t id;
-    size_t end;              /* of its bytes in `held` */
+    size_t end; /* of its bytes in `held` */
     float logprob;
-    struct fg_logprob *top;  /* owned; NULL: none */
+    struct fg_logprob *top; /* owned; NULL: none */
     uint32_t top_count;
 };
-struct fg_text { /* zero-initialise, then fg_text_init() */
+struct fg_text {                /* zero-initialise, then fg_text_init() */
     const struct fg_str *stops; /* borrowed; empty ones are ignored */
     uint32_t stop_count;
-    bool failed;             /* memory was gone: text is missing */
-    bool over;               /* no more tokens come: nothing is held back any longer */
-    bool stopped;            /* a stop string was found; `stop` says which */
+    bool failed;  /* memory was gone: text is missing */
+    bool over;    /* no more tokens come: nothing is held back any longer */
+    bool stopped; /* a stop string was found; `stop` says which */
     struct fg_str stop;
-    size_t cut;              /* where in `held` the text ends, when stopped */
-    struct fg_buf held;      /* raw bytes not taken yet */
+    size_t cut;                   /* where in `held` the text ends, when stopped */
+    struct fg_buf held;           /* raw bytes not taken yet */
     struct fg_text_token *tokens; /* those whose end is in `held` */
     size_t token_count, token_room;
     /* what the last take gave */
@@ -56,7 +56,8 @@ bool fg_text_push(struct fg_text *, int32_t id, struct fg_str bytes, float logpr
 /* What may be sent now; false: nothing new, or `failed`. */
 bool fg_text_take(struct fg_text *, struct fg_text_part *out);
 /* Bytes to text: invalid ones become U+FFFD. Appends; false: out of memory. Also for whole texts
- * (final: an incomplete character at the end is invalid too). Returns in *used how much was read. */
+ * (final: an incomplete character at the end is invalid too). Returns in *used how much was read.
+ */
 bool fg_text_clean(struct fg_str raw, bool final, struct fg_buf *out, size_t *used);
 
 #endif

@@ -27,8 +27,8 @@
 #include "util/str.h"
 
 #define MODULE FG_TEST_BIN "/lib/fluxgate/cpu.so"
-#define SMOL "SmolLM2-135M-Instruct.Q4_1.gguf"
-#define GEMMA "gemma-3-270m-q4_k_m.gguf"
+#define SMOL   "SmolLM2-135M-Instruct.Q4_1.gguf"
+#define GEMMA  "gemma-3-270m-q4_k_m.gguf"
 
 /* ---- a stream -------------------------------------------------------------------------------- */
 
@@ -139,8 +139,12 @@ static const void *no_extension(const struct fg_host *host, const char *id)
     (void)id;
     return NULL;
 }
-static const struct fg_host host = {.size = sizeof host, .abi = FG_ABI, .emit = emit, .log = quiet,
-                                    .device_changed = unchanged, .extension = no_extension};
+static const struct fg_host host = {.size = sizeof host,
+                                    .abi = FG_ABI,
+                                    .emit = emit,
+                                    .log = quiet,
+                                    .device_changed = unchanged,
+                                    .extension = no_extension};
 
 /* ---- the module and a model ------------------------------------------------------------------ */
 
@@ -190,8 +194,8 @@ static void open_model(struct bench *b, const char *file, uint32_t context)
     }
     open_backend(b);
     struct fg_error err = {0};
-    const struct fg_model_spec spec = {.size = sizeof spec, .name = FG_STR("test"),
-                                       .path = fg_str_of(path), .context = context};
+    const struct fg_model_spec spec = {
+        .size = sizeof spec, .name = FG_STR("test"), .path = fg_str_of(path), .context = context};
     if (b->plugin->load(b->backend, &spec, &b->model, &err) != FG_OK)
         fail_msg("load: %s", err.text);
 }
@@ -336,10 +340,14 @@ static void eight_together_answer_as_alone(void **state)
 {
     (void)state;
     enum { JOBS = 8, TOKENS = 24 };
-    static const char *const prompts[JOBS] = {
-        "The capital of France is", "Once upon a time, there was a", "1, 2, 3, 4, 5,",
-        "def add(a, b):\n    return", "Water boils at a temperature of", "The opposite of hot is",
-        "Monday, Tuesday, Wednesday,", "A B C D E F"};
+    static const char *const prompts[JOBS] = {"The capital of France is",
+                                              "Once upon a time, there was a",
+                                              "1, 2, 3, 4, 5,",
+                                              "def add(a, b):\n    return",
+                                              "Water boils at a temperature of",
+                                              "The opposite of hot is",
+                                              "Monday, Tuesday, Wednesday,",
+                                              "A B C D E F"};
     struct bench b;
     struct stream alone[JOBS], together[JOBS];
     struct fg_str prompt[JOBS];
@@ -446,8 +454,11 @@ static void a_seed_repeats(void **state)
     struct bench b;
     struct stream s[3];
     const struct fg_str prompt = FG_STR("Once upon a time");
-    struct fg_sampling drawn = {.size = sizeof drawn, .set = FG_SET_TEMPERATURE | FG_SET_SEED |
-                                FG_SET_TOP_K, .temperature = 1.0f, .seed = 7, .top_k = 40};
+    struct fg_sampling drawn = {.size = sizeof drawn,
+                                .set = FG_SET_TEMPERATURE | FG_SET_SEED | FG_SET_TOP_K,
+                                .temperature = 1.0f,
+                                .seed = 7,
+                                .top_k = 40};
     struct fg_request req = complete(&prompt, 24);
     req.sampling = &drawn;
     open_model(&b, SMOL, 512);
@@ -495,8 +506,12 @@ static void a_chat_answers_and_ends(void **state)
     const struct fg_part part = {.kind = FG_PART_TEXT,
                                  .data = FG_STR("What is the capital of France?")};
     const struct fg_message message = {FG_ROLE_USER, 1, &part};
-    const struct fg_request req = {.size = sizeof req, .op = FG_OP_CHAT, .messages = &message,
-                                   .message_count = 1, .sampling = &greedy, .max_tokens = 64};
+    const struct fg_request req = {.size = sizeof req,
+                                   .op = FG_OP_CHAT,
+                                   .messages = &message,
+                                   .message_count = 1,
+                                   .sampling = &greedy,
+                                   .max_tokens = 64};
     open_model(&b, SMOL, 512);
     stream_init(&s);
     run(&b, &s, &req);
@@ -528,8 +543,8 @@ static void embeddings_tell_texts_apart(void **state)
                                     FG_STR("int main(void) { return 0; }")};
     open_model(&b, SMOL, 512);
     for (int i = 0; i < 3; i++) {
-        const struct fg_request req = {.size = sizeof req, .op = FG_OP_EMBED,
-                                       .inputs = &inputs[i], .input_count = 1};
+        const struct fg_request req = {
+            .size = sizeof req, .op = FG_OP_EMBED, .inputs = &inputs[i], .input_count = 1};
         stream_init(&s[i]);
         run(&b, &s[i], &req);
         assert_int_equal(s[i].embeddings, 1);
@@ -560,8 +575,8 @@ static void a_file_is_inspected_without_loading(void **state)
     const struct fg_inspect *ext = b.plugin->extension(b.backend, FG_EXT_INSPECT);
     assert_non_null(ext);
     assert_null(b.plugin->extension(b.backend, "fluxgate.nothing/1"));
-    assert_int_equal(ext->inspect(b.backend, fg_str_of(path), FG_INSPECT_TENSORS, on_json, &json,
-                                  NULL), FG_OK);
+    assert_int_equal(
+        ext->inspect(b.backend, fg_str_of(path), FG_INSPECT_TENSORS, on_json, &json, NULL), FG_OK);
     assert_non_null(json);
     const json_t *info = json_object_get(json, "info");
     assert_string_equal(json_string_value(json_object_get(info, "architecture")), "llama");
@@ -588,8 +603,8 @@ static void a_bad_file_is_one_error(void **state)
     open_backend(&b);
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         struct fg_error err = {0};
-        const struct fg_model_spec spec = {.size = sizeof spec, .name = FG_STR("bad"),
-                                           .path = fg_str_of(paths[i])};
+        const struct fg_model_spec spec = {
+            .size = sizeof spec, .name = FG_STR("bad"), .path = fg_str_of(paths[i])};
         assert_int_not_equal(b.plugin->load(b.backend, &spec, &model, &err), FG_OK);
         assert_null(model);
         assert_true(err.text[0] != '\0');
@@ -602,8 +617,12 @@ static void bad_configurations_are_refused(void **state)
     (void)state;
     struct bench b;
     open_backend(&b);
-    static const char *const bad[] = {"{", "[]", "{\"slots\":0}", "{\"context\":-1}",
-                                      "{\"slots\":\"8\"}", "{\"slots\":1,\"slots\":2}"};
+    static const char *const bad[] = {"{",
+                                      "[]",
+                                      "{\"slots\":0}",
+                                      "{\"context\":-1}",
+                                      "{\"slots\":\"8\"}",
+                                      "{\"slots\":1,\"slots\":2}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct fg_backend *other = NULL;
         struct fg_error err = {0};

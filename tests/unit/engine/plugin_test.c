@@ -23,8 +23,8 @@ static void quiet(const struct fg_host *host, int32_t level, struct fg_str text)
     (void)level;
     (void)text;
 }
-static const struct fg_host host = {.size = sizeof host, .abi = FG_ABI, .emit = toy_emit,
-                                    .log = quiet};
+static const struct fg_host host = {
+    .size = sizeof host, .abi = FG_ABI, .emit = toy_emit, .log = quiet};
 
 static struct fg_backend *open_backend(const char *config)
 {
@@ -56,9 +56,12 @@ static struct fg_model *load(struct fg_backend *b, const char *path, uint32_t co
 {
     struct fg_model *m = NULL;
     struct fg_error err = {0};
-    const struct fg_model_spec spec = {.size = sizeof spec, .name = fg_str_of(path),
-                                       .path = fg_str_of(path), .context = context,
-                                       .max_running = slots, .progress = on_progress,
+    const struct fg_model_spec spec = {.size = sizeof spec,
+                                       .name = fg_str_of(path),
+                                       .path = fg_str_of(path),
+                                       .context = context,
+                                       .max_running = slots,
+                                       .progress = on_progress,
                                        .progress_ctx = &last_progress};
     if (plugin->load(b, &spec, &m, &err) != FG_OK)
         fail_msg("load: %s", err.text);
@@ -134,7 +137,8 @@ static void a_failed_load_leaves_nothing(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct fg_model *m = NULL;
         struct fg_error err = {0};
-        const struct fg_model_spec spec = {.size = sizeof spec, .name = FG_STR("x"),
+        const struct fg_model_spec spec = {.size = sizeof spec,
+                                           .name = FG_STR("x"),
                                            .path = fg_str_of(bad[i].path),
                                            .options_json = fg_str_of(bad[i].options)};
         assert_int_equal(plugin->load(b, &spec, &m, &err), bad[i].status);
@@ -146,8 +150,7 @@ static void a_failed_load_leaves_nothing(void **state)
     }
     close_backend(b);
     struct fg_backend *none = NULL;
-    assert_int_equal(plugin->open(&host, FG_STR("{\"broken\":true}"), &none, NULL),
-                     FG_DEVICE_LOST);
+    assert_int_equal(plugin->open(&host, FG_STR("{\"broken\":true}"), &none, NULL), FG_DEVICE_LOST);
     assert_null(none);
 }
 
@@ -215,8 +218,8 @@ static void pooling_is_the_files(void **state)
     struct fg_backend *b = open_backend("{}");
     struct fg_model *m = load(b, "toy-last", 256, 0);
     const struct fg_str input = FG_STR("abc");
-    const struct fg_request req = {.size = sizeof req, .op = FG_OP_EMBED, .inputs = &input,
-                                   .input_count = 1};
+    const struct fg_request req = {
+        .size = sizeof req, .op = FG_OP_EMBED, .inputs = &input, .input_count = 1};
     struct toy_stream s;
     toy_stream_init(&s);
     run_with(m, &s, &req);
@@ -233,8 +236,8 @@ static void a_template_that_does_not_compile_fails_chats_only(void **state)
     struct fg_model *m = load(b, "toy-badtemplate", 256, 0);
     const struct fg_part part = {.data = FG_STR("hi")};
     const struct fg_message message = {FG_ROLE_USER, 1, &part};
-    const struct fg_request chat = {.size = sizeof chat, .op = FG_OP_CHAT, .messages = &message,
-                                    .message_count = 1};
+    const struct fg_request chat = {
+        .size = sizeof chat, .op = FG_OP_CHAT, .messages = &message, .message_count = 1};
     struct toy_stream s;
     struct toy_ask ask;
     toy_stream_init(&s);
@@ -279,8 +282,9 @@ static void two_models_and_two_instances_work_side_by_side(void **state)
     for (int i = 0; i < 3; i++) {
         toy_ask(&ask[i], FG_STR("side by side"), 60);
         toy_stream_init(&s[i]);
-        assert_int_equal(plugin->submit(m[i], &ask[i].req, (struct fg_stream *)(void *)&s[i],
-                                        &job[i], NULL), FG_OK);
+        assert_int_equal(
+            plugin->submit(m[i], &ask[i].req, (struct fg_stream *)(void *)&s[i], &job[i], NULL),
+            FG_OK);
     }
     for (int i = 0; i < 3; i++) {
         toy_wait(&s[i]);

@@ -16,8 +16,10 @@ static const struct fg_message message = {FG_ROLE_USER, 1, &text_part};
 
 static struct fg_request chat(void)
 {
-    return (struct fg_request){.size = sizeof(struct fg_request), .op = FG_OP_CHAT,
-                               .messages = &message, .message_count = 1};
+    return (struct fg_request){.size = sizeof(struct fg_request),
+                               .op = FG_OP_CHAT,
+                               .messages = &message,
+                               .message_count = 1};
 }
 
 static void refused(const struct fg_request *req, int32_t status, const char *naming)

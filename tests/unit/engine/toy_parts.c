@@ -54,8 +54,11 @@ static const char *dev_text(struct fg_dev *d)
     (void)d;
     return "toy device";
 }
-const struct fg_engine_device fg_engine_device = {.name = "toy", .version = "1", .open = dev_open,
-                                                  .close = dev_close, .describe = dev_describe,
+const struct fg_engine_device fg_engine_device = {.name = "toy",
+                                                  .version = "1",
+                                                  .open = dev_open,
+                                                  .close = dev_close,
+                                                  .describe = dev_describe,
                                                   .text = dev_text};
 
 /* ---- file ------------------------------------------------------------------------------------ */
@@ -97,8 +100,8 @@ uint64_t fg_gguf_tensor_count(const struct fg_gguf *g)
 }
 const struct fg_gguf_tensor *fg_gguf_tensor_at(const struct fg_gguf *g, uint64_t index)
 {
-    static const struct fg_gguf_tensor t = {.name = {"w", 1}, .type = FG_Q8_0, .dims = 2,
-                                            .shape = {64, 3, 1, 1}, .bytes = 204};
+    static const struct fg_gguf_tensor t = {
+        .name = {"w", 1}, .type = FG_Q8_0, .dims = 2, .shape = {64, 3, 1, 1}, .bytes = 204};
     (void)g;
     assert_int_equal(index, 0);
     return &t;
@@ -179,7 +182,8 @@ void fg_template_close(struct fg_template *t)
 int32_t fg_net_check(const struct fg_gguf *g, struct fg_net_info *out, struct fg_error *err)
 {
     (void)out;
-    return is(g, "badnet") ? fg_fail(err, FG_UNSUPPORTED, "architecture \"x\" is not known") : FG_OK;
+    return is(g, "badnet") ? fg_fail(err, FG_UNSUPPORTED, "architecture \"x\" is not known")
+                           : FG_OK;
 }
 int32_t fg_net_open(const struct fg_gguf *g, struct fg_dev *dev, void (*progress)(void *, float),
                     void *ctx, struct fg_net **out, struct fg_error *err)

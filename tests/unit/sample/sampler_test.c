@@ -15,8 +15,11 @@
 
 enum { VOCAB = 50, DRAWS = 20000 };
 
-static const struct fg_sampling neutral = {.size = sizeof neutral, .temperature = 1, .top_p = 1,
-                                           .typical_p = 1, .repeat_penalty = 1,
+static const struct fg_sampling neutral = {.size = sizeof neutral,
+                                           .temperature = 1,
+                                           .top_p = 1,
+                                           .typical_p = 1,
+                                           .repeat_penalty = 1,
                                            .repeat_last_n = 64};
 
 static struct fg_sampling seeded(uint64_t seed)

@@ -14,8 +14,8 @@
 
 static void assert_text(const struct fg_buf *got, const struct fg_buf *want)
 {
-    if (got->len != want->len || memcmp(got->ptr ? got->ptr : "", want->ptr ? want->ptr : "",
-                                        got->len) != 0)
+    if (got->len != want->len ||
+        memcmp(got->ptr ? got->ptr : "", want->ptr ? want->ptr : "", got->len) != 0)
         fail_msg("got \"%.*s\" (%zu), want \"%.*s\" (%zu)", FG_STR_ARG(fg_buf_str(got)), got->len,
                  FG_STR_ARG(fg_buf_str(want)), want->len);
 }
@@ -419,15 +419,21 @@ static void chats_go_through_the_template(void **state)
     struct toy_bench b;
     struct toy_stream s;
     struct fg_buf want = {0};
-    const struct fg_part parts[] = {{.data = FG_STR("be brief")}, {.data = FG_STR("<s>hi")},
-                                    {.data = FG_STR("Sure, ")}, {.data = FG_STR("raise")}};
+    const struct fg_part parts[] = {{.data = FG_STR("be brief")},
+                                    {.data = FG_STR("<s>hi")},
+                                    {.data = FG_STR("Sure, ")},
+                                    {.data = FG_STR("raise")}};
     const struct fg_message messages[] = {{FG_ROLE_SYSTEM, 1, &parts[0]},
                                           {FG_ROLE_USER, 1, &parts[1]},
                                           {FG_ROLE_ASSISTANT, 1, &parts[2]},
                                           {FG_ROLE_USER, 1, &parts[3]}};
     const struct fg_sampling greedy = {.size = sizeof greedy, .set = FG_SET_TEMPERATURE};
-    struct fg_request req = {.size = sizeof req, .op = FG_OP_CHAT, .messages = messages,
-                             .message_count = 2, .sampling = &greedy, .max_tokens = 10};
+    struct fg_request req = {.size = sizeof req,
+                             .op = FG_OP_CHAT,
+                             .messages = messages,
+                             .message_count = 2,
+                             .sampling = &greedy,
+                             .max_tokens = 10};
     toy_open(&b, (struct toy_size){0});
     toy_stream_init(&s);
     toy_run(&b, &s, &req);
@@ -474,8 +480,8 @@ static void a_broken_template_fails_chats_only(void **state)
     struct toy_ask ask;
     const struct fg_part part = {.data = FG_STR("hi")};
     const struct fg_message message = {FG_ROLE_USER, 1, &part};
-    const struct fg_request req = {.size = sizeof req, .op = FG_OP_CHAT, .messages = &message,
-                                   .message_count = 1};
+    const struct fg_request req = {
+        .size = sizeof req, .op = FG_OP_CHAT, .messages = &message, .message_count = 1};
     toy_open(&b, (struct toy_size){.no_template = true});
     toy_stream_init(&s);
     toy_run(&b, &s, &req);
@@ -547,8 +553,12 @@ static void a_long_chat_loses_its_oldest_messages(void **state)
         messages[i] = (struct fg_message){i == 0 ? FG_ROLE_SYSTEM : FG_ROLE_USER, 1, &parts[i]};
     }
     const struct fg_sampling greedy = {.size = sizeof greedy, .set = FG_SET_TEMPERATURE};
-    struct fg_request req = {.size = sizeof req, .op = FG_OP_CHAT, .messages = messages,
-                             .message_count = COUNT, .sampling = &greedy, .max_tokens = 4,
+    struct fg_request req = {.size = sizeof req,
+                             .op = FG_OP_CHAT,
+                             .messages = messages,
+                             .message_count = COUNT,
+                             .sampling = &greedy,
+                             .max_tokens = 4,
                              .flags = FG_REQ_TRUNCATE};
     toy_open(&b, (struct toy_size){.context = 256});
     toy_stream_init(&s);
@@ -584,8 +594,8 @@ static void embeddings_are_the_mean_of_hidden_states(void **state)
     struct fg_str inputs[9];
     for (int i = 0; i < 9; i++)
         inputs[i] = long_text(text[i], 1 + (size_t)i * 80, (char)i);
-    struct fg_request req = {.size = sizeof req, .op = FG_OP_EMBED, .inputs = inputs,
-                             .input_count = 9};
+    struct fg_request req = {
+        .size = sizeof req, .op = FG_OP_EMBED, .inputs = inputs, .input_count = 9};
     toy_open(&b, (struct toy_size){.context = 700, .slots = 2, .chunk = 100});
     for (int round = 0; round < 2; round++) { /* the second finds nothing cached: by intent */
         toy_stream_init(&s);
@@ -635,8 +645,11 @@ static void tokens_and_back(void **state)
     struct toy_stream s;
     static char text[100000];
     struct fg_str input = long_text(text, sizeof text, 7);
-    struct fg_request req = {.size = sizeof req, .op = FG_OP_TOKENIZE, .inputs = &input,
-                             .input_count = 1, .flags = FG_REQ_BOS};
+    struct fg_request req = {.size = sizeof req,
+                             .op = FG_OP_TOKENIZE,
+                             .inputs = &input,
+                             .input_count = 1,
+                             .flags = FG_REQ_BOS};
     toy_open(&b, (struct toy_size){0});
     toy_stream_init(&s);
     toy_run(&b, &s, &req);
@@ -655,8 +668,8 @@ static void tokens_and_back(void **state)
     toy_stream_done(&s);
 
     const int32_t ids[] = {TOY_BOS, ' ', 'x', TOY_EURO_HEAD, TOY_EURO_TAIL, 0xff, -5, 99999, 'y'};
-    struct fg_request back = {.size = sizeof back, .op = FG_OP_DETOKENIZE, .input_tokens = ids,
-                              .input_token_count = 9};
+    struct fg_request back = {
+        .size = sizeof back, .op = FG_OP_DETOKENIZE, .input_tokens = ids, .input_token_count = 9};
     toy_stream_init(&s);
     toy_run(&b, &s, &back);
     struct fg_buf want = {0};

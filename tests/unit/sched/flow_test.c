@@ -134,8 +134,8 @@ static void a_long_text_keeps_no_short_one_waiting(void **state)
     struct toy_stream s[3];
     static char text[100000];
     const struct fg_str input = letters(text, sizeof text, 1);
-    const struct fg_request large = {.size = sizeof large, .op = FG_OP_TOKENIZE, .inputs = &input,
-                                     .input_count = 1};
+    const struct fg_request large = {
+        .size = sizeof large, .op = FG_OP_TOKENIZE, .inputs = &input, .input_count = 1};
     toy_open(&b, (struct toy_size){0});
     toy.encode_ms = 400;
     for (int i = 0; i < 3; i++)
@@ -171,7 +171,8 @@ static void slots_are_limited_and_come_back(void **state)
     job[0] = toy_submit(&b, &s[0], &ask.req);
     job[1] = toy_submit(&b, &s[1], &ask.req);
     assert_int_equal(
-        fg_sched_submit(b.sched, &ask.req, (struct fg_stream *)(void *)&s[2], &none, &err), FG_BUSY);
+        fg_sched_submit(b.sched, &ask.req, (struct fg_stream *)(void *)&s[2], &none, &err),
+        FG_BUSY);
     assert_null(none);
     toy_wait(&s[0]);
     fg_sched_release(job[0]); /* the slot is back as soon as release() returned */
@@ -284,8 +285,11 @@ static void a_long_list_of_tokens_waits_for_credit(void **state)
     struct toy_stream s;
     static char text[3000];
     struct fg_str input = letters(text, sizeof text, 1);
-    struct fg_request req = {.size = sizeof req, .op = FG_OP_TOKENIZE, .inputs = &input,
-                             .input_count = 1, .flags = FG_REQ_PIECES};
+    struct fg_request req = {.size = sizeof req,
+                             .op = FG_OP_TOKENIZE,
+                             .inputs = &input,
+                             .input_count = 1,
+                             .flags = FG_REQ_PIECES};
     toy_open(&b, (struct toy_size){0});
     toy_stream_init(&s);
     s.pause_every = 100;

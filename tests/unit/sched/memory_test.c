@@ -106,13 +106,24 @@ static void every_life_survives(const struct fg_request *req)
         struct fg_net *net = toy_net_open();
         struct fg_sched *sched = NULL;
         assert_int_equal(fg_net_kv_open(net, 32, 32, NULL), FG_OK);
-        const struct fg_sched_parts parts = {
-            .host = &host, .net = net, .chat = (const struct fg_template *)net, .turn = &turn,
-            .defaults = {.size = sizeof parts.defaults, .temperature = 1, .top_p = 0.9f,
-                         .typical_p = 1, .repeat_penalty = 1.1f, .repeat_last_n = 64},
-            .context = 512, .max_running = 2, .pages = 32, .page_tokens = 32,
-            .max_cached = UINT32_MAX, .chunk_idle = 512, .chunk_busy = 256,
-            .pooling = FG_POOL_MEAN};
+        const struct fg_sched_parts parts = {.host = &host,
+                                             .net = net,
+                                             .chat = (const struct fg_template *)net,
+                                             .turn = &turn,
+                                             .defaults = {.size = sizeof parts.defaults,
+                                                          .temperature = 1,
+                                                          .top_p = 0.9f,
+                                                          .typical_p = 1,
+                                                          .repeat_penalty = 1.1f,
+                                                          .repeat_last_n = 64},
+                                             .context = 512,
+                                             .max_running = 2,
+                                             .pages = 32,
+                                             .page_tokens = 32,
+                                             .max_cached = UINT32_MAX,
+                                             .chunk_idle = 512,
+                                             .chunk_busy = 256,
+                                             .pooling = FG_POOL_MEAN};
         failed = false;
         countdown = ++lives;
         const int32_t rc = fg_sched_open(&parts, &sched, NULL);
@@ -151,8 +162,11 @@ static void a_chat_survives_each(void **state)
     (void)state;
     const struct fg_part part = {.data = FG_STR("hello")};
     const struct fg_message message = {FG_ROLE_USER, 1, &part};
-    const struct fg_request req = {.size = sizeof req, .op = FG_OP_CHAT, .messages = &message,
-                                   .message_count = 1, .max_tokens = 5};
+    const struct fg_request req = {.size = sizeof req,
+                                   .op = FG_OP_CHAT,
+                                   .messages = &message,
+                                   .message_count = 1,
+                                   .max_tokens = 5};
     every_life_survives(&req);
 }
 
@@ -160,8 +174,8 @@ static void embeddings_and_tokens_survive_each(void **state)
 {
     (void)state;
     const struct fg_str inputs[] = {FG_STR("one"), FG_STR("two")};
-    struct fg_request req = {.size = sizeof req, .op = FG_OP_EMBED, .inputs = inputs,
-                             .input_count = 2};
+    struct fg_request req = {
+        .size = sizeof req, .op = FG_OP_EMBED, .inputs = inputs, .input_count = 2};
     every_life_survives(&req);
     req.op = FG_OP_TOKENIZE;
     req.input_count = 1;

@@ -49,8 +49,8 @@ static void run(struct fg_str raw, const size_t *borders, size_t count, const st
     size_t at = 0;
     for (size_t i = 0; i <= count && !t.stopped; i++) {
         const size_t end = i < count ? borders[i] : raw.len;
-        assert_true(fg_text_push(&t, (int32_t)i, (struct fg_str){raw.ptr + at, end - at},
-                                 -(float)i, NULL, 0));
+        assert_true(fg_text_push(&t, (int32_t)i, (struct fg_str){raw.ptr + at, end - at}, -(float)i,
+                                 NULL, 0));
         at = end;
         collect(&t, r);
     }
@@ -93,10 +93,20 @@ static void what_can_never_be_a_character_is_replaced(void **state)
 {
     (void)state;
     const size_t one[] = {1}, two[] = {1, 2};
-    check("\xe2" "A", one, 1, NULL, "\xef\xbf\xbd" "A", false);
+    check("\xe2"
+          "A",
+          one, 1, NULL,
+          "\xef\xbf\xbd"
+          "A",
+          false);
     check("\xff\xfe", one, 1, NULL, "\xef\xbf\xbd\xef\xbf\xbd", false);
-    check("x\xe2\x82", two, 2, NULL, "x\xef\xbf\xbd", false);     /* cut at the very end: one */
-    check("\xe2\x82" "B", two, 2, NULL, "\xef\xbf\xbd" "B", false); /* one for the whole start */
+    check("x\xe2\x82", two, 2, NULL, "x\xef\xbf\xbd", false); /* cut at the very end: one */
+    check("\xe2\x82"
+          "B",
+          two, 2, NULL,
+          "\xef\xbf\xbd"
+          "B",
+          false); /* one for the whole start */
     check("\xc0\xaf", one, 1, NULL, "\xef\xbf\xbd\xef\xbf\xbd", false);
 }
 
@@ -163,8 +173,9 @@ static void tokens_after_a_stop_are_not_given(void **state)
 static void any_cut_gives_the_same_text(void **state)
 {
     (void)state;
-    static const char *const bits[] = {"a", "b", "ab", "\xc3", "\xa9", "\xc3\xa9", "\xe2\x82\xac",
-                                       "\xf0\x9f", "\x98\x80", "<|", "|>", "\xff", "\n"};
+    static const char *const bits[] = {
+        "a",        "b",        "ab", "\xc3", "\xa9", "\xc3\xa9", "\xe2\x82\xac",
+        "\xf0\x9f", "\x98\x80", "<|", "|>",   "\xff", "\n"};
     const struct fg_str stops[] = {FG_STR("<|ab|>"), FG_STR("ba\xc3\xa9")};
     struct fg_rng rng;
     uint32_t stopped = 0;

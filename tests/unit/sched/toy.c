@@ -1,4 +1,5 @@
-/* The toy model; see toy.h. Defines the functions of model/net.h, token/vocab.h, chat/template.h. */
+/* The toy model; see toy.h. Defines the functions of model/net.h, token/vocab.h, chat/template.h.
+ */
 #include "toy.h"
 
 #include <setjmp.h>
@@ -55,10 +56,14 @@ struct fg_net *toy_net_open(void)
 {
     struct fg_net *n = calloc(1, sizeof *n);
     assert_non_null(n);
-    n->info = (struct fg_net_info){.architecture = "toy", .layers = TOY_LAYERS,
-                                   .width = TOY_WIDTH, .vocab = TOY_VOCAB,
-                                   .context_train = 2048, .parameters = 192,
-                                   .weight_bytes = 1000, .kv_bytes_per_token = 4};
+    n->info = (struct fg_net_info){.architecture = "toy",
+                                   .layers = TOY_LAYERS,
+                                   .width = TOY_WIDTH,
+                                   .vocab = TOY_VOCAB,
+                                   .context_train = 2048,
+                                   .parameters = 192,
+                                   .weight_bytes = 1000,
+                                   .kv_bytes_per_token = 4};
     return n;
 }
 
@@ -471,7 +476,8 @@ void toy_reset(void)
 void toy_open(struct toy_bench *b, struct toy_size size)
 {
     toy_reset();
-    b->host = (struct fg_host){.size = sizeof b->host, .abi = FG_ABI, .emit = toy_emit, .log = quiet};
+    b->host =
+        (struct fg_host){.size = sizeof b->host, .abi = FG_ABI, .emit = toy_emit, .log = quiet};
     fg_turn_init(&b->turn);
     const uint32_t context = size.context ? size.context : 1024;
     const uint32_t slots = size.slots ? size.slots : 8;
@@ -483,7 +489,10 @@ void toy_open(struct toy_bench *b, struct toy_size size)
         .chat = size.no_template ? NULL : (const struct fg_template *)net, /* never looked into */
         .chat_error = "line 1: bad",
         .turn = &b->turn,
-        .defaults = {.size = sizeof parts.defaults, .temperature = 1, .top_p = 1, .typical_p = 1,
+        .defaults = {.size = sizeof parts.defaults,
+                     .temperature = 1,
+                     .top_p = 1,
+                     .typical_p = 1,
                      .repeat_penalty = 1},
         .context = context,
         .max_running = slots,
@@ -522,8 +531,7 @@ struct fg_job *toy_submit(struct toy_bench *b, struct toy_stream *s, const struc
 {
     struct fg_job *job = NULL;
     struct fg_error err = {0};
-    const int32_t rc =
-        fg_sched_submit(b->sched, req, (struct fg_stream *)(void *)s, &job, &err);
+    const int32_t rc = fg_sched_submit(b->sched, req, (struct fg_stream *)(void *)s, &job, &err);
     if (rc != FG_OK)
         fail_msg("submit: %d %s", rc, err.text);
     return job;

@@ -14,17 +14,23 @@
 #include "engine/sched/sched.h"
 
 enum {
-    TOY_BOS = 256, TOY_EOS = 257, TOY_EURO_HEAD = 258, TOY_EURO_TAIL = 259, TOY_WORD = 260,
-    TOY_VOCAB = 300, TOY_LAYERS = 8, TOY_WIDTH = 4,
+    TOY_BOS = 256,
+    TOY_EOS = 257,
+    TOY_EURO_HEAD = 258,
+    TOY_EURO_TAIL = 259,
+    TOY_WORD = 260,
+    TOY_VOCAB = 300,
+    TOY_LAYERS = 8,
+    TOY_WIDTH = 4,
 };
 
-struct toy { /* knobs and counters of the network */
-    _Atomic uint32_t layer_us;   /* time a layer takes */
-    _Atomic uint32_t row_us;     /* time a row takes, in every layer together */
-    _Atomic int32_t fail_next;   /* status of the next step; 0: works */
-    _Atomic uint32_t encode_ms;  /* a text above 64 KiB takes to tokenise */
-    _Atomic bool not_finite;     /* logits of the next step are NaN */
-    _Atomic bool eos;            /* histories end by themselves now and then */
+struct toy {                    /* knobs and counters of the network */
+    _Atomic uint32_t layer_us;  /* time a layer takes */
+    _Atomic uint32_t row_us;    /* time a row takes, in every layer together */
+    _Atomic int32_t fail_next;  /* status of the next step; 0: works */
+    _Atomic uint32_t encode_ms; /* a text above 64 KiB takes to tokenise */
+    _Atomic bool not_finite;    /* logits of the next step are NaN */
+    _Atomic bool eos;           /* histories end by themselves now and then */
     _Atomic uint64_t rows, steps, most_rows, most_sequences;
 };
 extern struct toy toy;
@@ -49,15 +55,15 @@ void toy_close(struct toy_bench *);
 struct toy_stream {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct fg_buf text[8];      /* by choice */
+    struct fg_buf text[8]; /* by choice */
     struct fg_ids ids[8];
-    struct fg_buf bytes;        /* of logprob entries, in order */
-    struct fg_ids top;          /* best alternative of each */
+    struct fg_buf bytes; /* of logprob entries, in order */
+    struct fg_ids top;   /* best alternative of each */
     int32_t finish[8], finishes;
     struct fg_buf finish_stop;
     float values[16][TOY_WIDTH];
     uint32_t embeddings, events, started, progress, after_pause;
-    bool over, failed, late;    /* late: an event after the last */
+    bool over, failed, late; /* late: an event after the last */
     int32_t code;
     char reason[256];
     struct fg_usage start_usage, usage;
@@ -68,7 +74,7 @@ struct toy_stream {
 };
 void toy_stream_init(struct toy_stream *);
 void toy_stream_done(struct toy_stream *);
-void toy_wait(struct toy_stream *);                 /* for the last event */
+void toy_wait(struct toy_stream *);                  /* for the last event */
 void toy_wait_events(struct toy_stream *, uint32_t); /* for so many events, or the last */
 bool toy_is_over(struct toy_stream *);
 uint32_t toy_events(struct toy_stream *);
