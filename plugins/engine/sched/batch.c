@@ -272,7 +272,8 @@ static int32_t forward(struct fg_sched *s, struct fg_error *err)
                                  .sequence = s->row_sequence,
                                  .page_table = s->tables};
     const bool may_stop = s->lost_ns < LOST_MOST_MS * FG_NS_PER_MS;
-    fg_turn_take(s->p.turn);
+    if (!fg_turn_take(s->p.turn, may_stop ? someone_left : NULL, s))
+        return FG_CANCELLED;
     const uint64_t begin = fg_clock_ns();
     const int32_t rc = fg_net_forward(
         s->p.net, &rows, s->want_count ? s->row_want : NULL, s->want_count ? s->logits : NULL,

@@ -109,7 +109,8 @@ static int32_t encode_chat(struct fg_job *job, const struct fg_message *messages
     struct fg_template_output text = {0};
     int32_t rc = render(job, messages, count, arena, &text, err);
     out->len = 0;
-    if (rc == FG_OK && fg_vocab_adds_bos(v) && !fg_ids_add(out, fg_vocab_bos(v)))
+    if (rc == FG_OK && fg_vocab_adds_bos(v) && fg_vocab_bos(v) >= 0 &&
+        !fg_ids_add(out, fg_vocab_bos(v)))
         rc = fg_fail(err, FG_NO_MEMORY, "no memory for a prompt");
     const size_t own = out->len;
     if (rc == FG_OK)

@@ -506,6 +506,71 @@ static void every_job_ends_exactly_once(void **state)
     toy_close(&b);
 }
 
+static bool always(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+struct taker {
+    struct fg_turn *turn;
+    _Atomic uint32_t *order;
+    uint32_t place;
+};
+static void *take_once(void *arg)
+{
+    struct taker *t = arg;
+    if (fg_turn_take(t->turn, NULL, NULL)) {
+        t->place = atomic_fetch_add(t->order, 1);
+        fg_turn_leave(t->turn);
+    }
+    return NULL;
+}
+
+static void turns_are_taken_in_order_and_given_up(void **state)
+{
+    (void)state;
+    struct fg_turn turn;
+    _Atomic uint32_t order = 0;
+    struct taker taker[3];
+    pthread_t thread[3];
+    fg_turn_init(&turn);
+    assert_true(fg_turn_take(&turn, always, NULL)); /* free: nobody is asked */
+    for (uint32_t i = 0; i < 3; i++) {
+        taker[i] = (struct taker){&turn, &order, 99};
+        assert_int_equal(pthread_create(&thread[i], NULL, take_once, &taker[i]), 0);
+        pause_ms(20);
+    }
+    const uint64_t begin = fg_clock_ns();
+    assert_false(fg_turn_take(&turn, always, NULL));
+    assert_true(fg_clock_ns() - begin < SOON_NS);
+    fg_turn_leave(&turn);
+    for (uint32_t i = 0; i < 3; i++) {
+        pthread_join(thread[i], NULL);
+        assert_int_equal(taker[i].place, i);
+    }
+    fg_turn_done(&turn);
+}
+
+static void a_cancel_does_not_wait_for_another_models_step(void **state)
+{
+    (void)state;
+    struct toy_bench b;
+    struct toy_ask ask;
+    struct toy_stream s;
+    toy_open(&b, (struct toy_size){0});
+    toy_ask(&ask, FG_STR("abc"), 500);
+    toy_stream_init(&s);
+    assert_true(fg_turn_take(&b.turn, NULL, NULL)); /* the other model is at it, for long */
+    struct fg_job *job = toy_submit(&b, &s, &ask.req);
+    toy_wait_events(&s, 1);
+    pause_ms(10);
+    assert_cancelled_soon(&s, job);
+    fg_turn_leave(&b.turn);
+    toy_stream_done(&s);
+    toy_close(&b);
+}
+
 static void an_idle_engine_sleeps(void **state)
 {
     (void)state;
@@ -538,6 +603,8 @@ int main(void)
         cmocka_unit_test(running_streams_get_tokens_beside_a_long_prompt),
         cmocka_unit_test(many_prompts_are_prefilled_together),
         cmocka_unit_test(every_job_ends_exactly_once),
+        cmocka_unit_test(turns_are_taken_in_order_and_given_up),
+        cmocka_unit_test(a_cancel_does_not_wait_for_another_models_step),
         cmocka_unit_test(an_idle_engine_sleeps),
     };
     return cmocka_run_group_tests_name("sched/flow", tests, NULL, NULL);
