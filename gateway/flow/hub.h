@@ -130,6 +130,9 @@ void fg_hub_ready(struct fg_hub *, struct fg_worker *,
 
 int32_t fg_hub_open(const struct fg_conf *, struct fg_registry *, struct fg_hub **,
                      struct fg_error *);
+/* [any] A backend changed its state or generation: the composition root passes the registry's event
+ * on, and tells of every backend once after fg_hub_open(). */
+void fg_hub_backend_changed(struct fg_hub *, struct fg_backend_slot *);
 /* [main] New jobs are refused with FG_JOB_DRAINING; running ones go on. */
 void fg_hub_drain(struct fg_hub *);
 uint32_t fg_hub_running(const struct fg_hub *); /* [any] jobs not yet released */

@@ -1,0 +1,198 @@
+/*
+ * flow/inner.h - what the files of flow/ share. Nobody else includes it.
+ *
+ * One lock guards the table of loaded models, the lines before them and the settings. Under it
+ * only pointers move: tasks that a change calls for are collected in a struct fg_after and posted
+ * when the lock is free again (a thread never holds two locks).
+ *
+ * Threads   a job: its worker.   fg_live, lines, settings: any, under the lock.   the scan, the
+ *           cache of facts and the making of snapshots: the keeper.   plugin calls that may wait:
+ *           the backend's control thread.
+ */
+#ifndef FG_FLOW_INNER_H
+#define FG_FLOW_INNER_H
+
+#include <pthread.h>
+
+#include "flow/catalog.h"
+#include "flow/hub.h"
+#include "flow/queue.h"
+#include "flow/route.h"
+#include "plugin/stream.h"
+#include "util/clock.h"
+
+#define FG_NEVER UINT64_MAX
+enum { FG_LANES = 256, FG_TRIES = 2 /* further ones */, FG_DEFAULT_LOADED = 3 };
+
+struct fg_settings { /* a deep copy of what flow uses of the configuration */
+    char **directories, **stores, **preload;
+    uint32_t directory_count, store_count, preload_count;
+    char *default_model;
+    int64_t keep_alive_ns;
+    uint32_t context, parallel, max_loaded, max_waiting;
+    uint64_t deadline_ns, first_token_ns, request_ns, load_timeout_ns; /* 0: none */
+};
+
+enum fg_live_state { FG_LIVE_LOADING = 0, FG_LIVE_READY = 1, FG_LIVE_CLOSING = 2 };
+struct fg_live { /* one model on one backend, from the wish to load it to its unload */
+    struct fg_list node, todo; /* in hub->lives; in a struct fg_after */
+    struct fg_hub *hub;
+    const struct fg_catalog *catalog; /* retained: entry lives in it */
+    const struct fg_model_entry *entry;
+    struct fg_backend_slot *slot;
+    uint32_t slot_index, generation;
+    const struct fg_plugin *table;
+    struct fg_model *model;
+    int32_t state;
+    bool retiring;        /* takes nobody new; unloads when the last job left */
+    bool lost;            /* its child is gone */
+    struct fg_queue queue;
+    uint32_t asked_context, context, can, parallel;
+    uint64_t memory_bytes;
+    char backend[64], engine[96], device[128], quantization[32];
+    uint64_t load_started_ns, ready_ns, used_ns, expires_ns;
+    uint32_t progress_permille; /* atomic */
+    uint64_t progress_ns;       /* atomic: when it last moved */
+    struct fg_task task;        /* load, then unload */
+};
+
+/* What is to be posted once the lock is free. */
+struct fg_after {
+    struct fg_list wakes; /* fg_wait of jobs that left a line */
+    struct fg_list loads, unloads; /* fg_live.todo */
+    bool poke;
+};
+
+enum fg_place { /* of a job, under the lock */
+    FG_PLACE_NONE = 0, FG_PLACE_SCAN = 1, FG_PLACE_LIMBO = 2, FG_PLACE_QUEUE = 3,
+    FG_PLACE_COMING = 4, /* left the line, its wake-up is under way */
+};
+enum fg_outcome { FG_WAKE_GRANTED = 0, FG_WAKE_AGAIN = 1, FG_WAKE_FAILED = 2 };
+
+struct fg_lane { /* the jobs of one worker; the list is that worker's */
+    struct fg_worker *worker;
+    struct fg_hub *hub;
+    struct fg_list jobs;
+    struct fg_task cancel_all;
+    uint32_t cancelling; /* atomic: the task is posted */
+};
+
+struct fg_hub_job {
+    struct fg_hub *hub;
+    struct fg_worker *worker;
+    struct fg_list lane_node;
+    struct fg_job_ask ask;
+    char model[264]; /* the name asked, default filled in */
+    const struct fg_catalog *catalog;
+    const struct fg_model_entry *entry;
+
+    struct fg_wait wait;          /* [lock] */
+    struct fg_task wake;
+    int32_t place, outcome;       /* [lock] */
+    struct fg_error wake_error;
+    struct fg_live *live;         /* whose line or slot */
+    uint32_t left_slot;           /* [lock] backend of the model whose line it left */
+
+    struct fg_stream *stream;
+    struct fg_job *plugin_job;
+    struct event *timer, *pump;
+    bool started, is_running, detached, cancelled, paused, scanned, calling, usage_held, is_backoff;
+    uint32_t tries, excluded;     /* excluded: bits of backends */
+    float fraction;
+    struct fg_usage held_usage;
+    struct fg_error first_error;
+    char skipped[240];
+    uint64_t created_ns, wait_ns, deadline_ns, granted_ns, first_ns, told_ns;
+    uint64_t queue_ns, load_ns, wait_since_ns;
+};
+
+struct fg_backend_metrics {
+    struct fg_metric *done, *failed, *cancelled, *tokens_in, *tokens_out, *loads, *load_failures;
+    struct fg_metric *first_token;
+};
+
+struct fg_ready_wait;
+struct fg_hub {
+    struct fg_registry *registry;
+    pthread_mutex_t lock;
+    pthread_cond_t lives_changed;
+    struct fg_settings set;          /* [lock] */
+    const struct fg_catalog *catalog; /* [lock] the current snapshot, one reference */
+    struct fg_list lives;            /* [lock] */
+    uint32_t live_count;             /* [lock] not CLOSING */
+    struct fg_list limbo;            /* [lock] jobs that wait for a backend or for room */
+    struct fg_list scanners;         /* [lock] jobs that wait for a scan */
+    uint32_t limbo_count;
+    struct fg_lane *lanes[FG_LANES]; /* [lock] */
+    bool scan_forced, stopping;      /* [lock] */
+    struct fg_list facts_done;       /* [lock] from inspections to the keeper */
+    bool inspect_over;               /* [lock] */
+    uint32_t draining, running;      /* atomic */
+    uint64_t last_good_ns;           /* atomic: a job ended well */
+    struct {                         /* [lock] the check behind /ready */
+        bool is_running, is_good;
+        uint64_t checked_ns;
+        char why[160];
+        struct fg_list waiters;
+    } ready;
+    struct fg_backend_metrics metrics[FG_ROUTE_MAX];
+    struct fg_metric *queue_wait, *loaded, *jobs_now;
+
+    /* the keeper's */
+    pthread_t keeper;
+    bool keeper_runs;
+    int poke_fd;
+    uint64_t keeper_next_ns;         /* [lock] when it wakes by itself */
+    struct fg_store_list list;
+    struct fg_list facts;
+    uint64_t scanned_ns, checked_ns, stamp;
+    bool inspecting;
+    uint32_t no_inspect;             /* bits of backends without the extension */
+    char *lost_path;                 /* the file that was inspected when a child went */
+    uint32_t lost_count, preloaded;
+};
+
+void fg_after_init(struct fg_after *);
+void fg_after_run(struct fg_hub *, struct fg_after *); /* without the lock */
+void fg_hub_poke(struct fg_hub *);                     /* [any] wakes the keeper */
+const struct fg_catalog *fg_hub_snapshot(struct fg_hub *); /* retained; asks for no scan */
+int32_t fg_hub_slot_index(const struct fg_hub *, const struct fg_backend_slot *);
+
+/* live.c, [any] */
+enum fg_acquired { FG_ACQ_GRANTED = 0, FG_ACQ_WAITS = 1, FG_ACQ_FAILED = 2 };
+/* Finds or makes the model a job needs and puts the job in its line. FAILED: end says why. */
+int32_t fg_live_acquire(struct fg_hub_job *, struct fg_job_end *end, struct fg_error *err);
+void fg_live_preload(struct fg_hub *, const struct fg_catalog *, const struct fg_model_entry *);
+/* The job's slot comes back. lost: the child behind it is gone. */
+void fg_live_release(struct fg_hub *, struct fg_live *, uint64_t served_ns, int64_t keep_alive_ns,
+                     bool lost);
+/* Takes the job out of its line; false: its wake-up is under way, or it is in none. */
+bool fg_live_leave(struct fg_hub_job *);
+void fg_live_pump_locked(struct fg_live *, struct fg_after *);
+void fg_live_settle_locked(struct fg_live *, struct fg_after *);
+void fg_live_flush_locked(struct fg_live *, int32_t outcome, const struct fg_error *,
+                          struct fg_after *);
+void fg_hub_wake_limbo_locked(struct fg_hub *, struct fg_after *);
+void fg_live_free(struct fg_live *);
+uint64_t fg_live_sweep(struct fg_hub *, uint64_t now_ns); /* next expiry */
+
+/* load.c */
+void fg_live_load_post(struct fg_live *);
+void fg_live_unload_post(struct fg_live *);
+
+/* keeper.c */
+int32_t fg_keeper_start(struct fg_hub *, struct fg_error *);
+void fg_keeper_stop(struct fg_hub *);
+/* inspect.c: the next file that was not inspected yet; keeper's thread */
+void fg_inspect_next(struct fg_hub *);
+void fg_inspect_collect(struct fg_hub *);
+struct fg_facts *fg_inspect_known(struct fg_hub *, const struct fg_store_model *);
+
+/* settings.c */
+int32_t fg_settings_copy(const struct fg_conf *, struct fg_settings *, struct fg_error *);
+void fg_settings_done(struct fg_settings *);
+
+/* job.c: ends a running or waiting job with an error, its plugin job goes on detached */
+void fg_job_end_early(struct fg_hub_job *, int32_t reason, int32_t status, const char *text);
+
+#endif
