@@ -1,0 +1,113 @@
+/*
+ * cpu/kernels/matrix.c - chooses the kernels of a matrix and calls them. See matrix.h.
+ */
+#include "cpu/kernels/matrix.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/kernels/act.h"
+#include "cpu/kernels/ops.h"
+#include "engine/gguf/quant.h"
+#include "util/error.h"
+
+enum fg_isa fg_isa_detect(void)
+{
+    enum fg_isa best = FG_ISA_GENERIC;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c"))
+        best = FG_ISA_AVX2;
+    if (best == FG_ISA_AVX2 && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
+        best = FG_ISA_AVX512_VNNI;
+#endif
+    const char *wish = getenv("FLUXGATE_CPU_ISA");
+    for (int isa = FG_ISA_GENERIC; wish && isa < (int)best; isa++)
+        if (!strcmp(wish, fg_isa_name((enum fg_isa)isa)))
+            return (enum fg_isa)isa;
+    return best;
+}
+
+const char *fg_isa_name(enum fg_isa isa)
+{
+    static const char *const names[] = {"generic", "avx2", "avx512vnni"};
+    return (unsigned)isa < 3 ? names[isa] : "unknown";
+}
+
+static const struct fg_kernel_ops *ops_of(const struct fg_matrix *w)
+{
+    return w->ops;
+}
+
+size_t fg_matrix_row_bytes(const struct fg_matrix *w)
+{
+    const struct fg_quant_info *info = fg_quant_info(w->type);
+    return (size_t)w->k / info->block * info->block_bytes;
+}
+
+int32_t fg_matrix_plan(int32_t type, uint32_t n, uint32_t k, enum fg_isa isa, bool exact,
+                       struct fg_matrix *out, struct fg_error *err)
+{
+    const struct fg_quant_info *info = fg_quant_info(type);
+    if (!info)
+        return fg_fail(err, FG_UNSUPPORTED, "tensor type %d is unknown", (int)type);
+    if (!info->computes)
+        return fg_fail(err, FG_UNSUPPORTED, "tensor type %s is not supported", info->name);
+    if (n == 0 || k == 0 || k % info->block != 0)
+        return fg_fail(err, FG_INVALID, "a matrix of %u rows of %u %s weights is not possible", n, k,
+                       info->name);
+    struct fg_matrix w = {.type = type, .isa = isa, .exact = exact, .n = n, .k = k};
+    const struct fg_kernel_ops *ops = exact ? NULL : fg_ops_group(type, isa);
+    if (!ops)
+        ops = &fg_ops_plain;
+    w.ops = ops;
+    w.tile = ops->tile;
+    w.packed_bytes = ops->packed_bytes(&w);
+    *out = w;
+    return FG_OK;
+}
+
+void fg_matrix_pack(const struct fg_matrix *w, const void *rows, uint32_t first, uint32_t last)
+{
+    ops_of(w)->pack(w, rows, first, last);
+}
+
+void fg_matrix_row(const struct fg_matrix *w, uint32_t row, float *out)
+{
+    ops_of(w)->row(w, row, out);
+}
+
+int32_t fg_matrix_act_kind(const struct fg_matrix *w)
+{
+    return ops_of(w)->act_kind;
+}
+
+size_t fg_act_bytes(int32_t kind, uint32_t m, uint32_t k)
+{
+    return kind == FG_ACT_FLOAT ? (size_t)m * k * sizeof(float) : fg_act8_bytes(m, k);
+}
+
+uint32_t fg_act_group(int32_t kind)
+{
+    return kind == FG_ACT_FLOAT ? 1 : FG_ACT8_ROWS;
+}
+
+void fg_act_quantize(int32_t kind, const float *x, size_t stride, uint32_t m, uint32_t k,
+                     uint32_t first, uint32_t last, void *act)
+{
+    if (kind == FG_ACT_INT8) {
+        fg_act8_quantize(x, stride, m, k, first, last, act);
+        return;
+    }
+    for (uint32_t i = first; i < last; i++)
+        memcpy((float *)act + (size_t)i * k, x + (size_t)i * stride, k * sizeof(float));
+}
+
+void fg_matrix_multiply(const struct fg_matrix *w, const void *act, uint32_t m, float *y,
+                        size_t y_stride, uint32_t first, uint32_t last)
+{
+    ops_of(w)->multiply(w, act, m, y, y_stride, first, last);
+}

@@ -1,0 +1,34 @@
+/*
+ * cpu/kernels/ops.h - what a family of kernels gives to matrix.c. Private to this folder.
+ *
+ * A family packs, unpacks and multiplies one or more weight types. matrix.c picks one in
+ * fg_matrix_plan and calls through this table afterwards. Any thread; no state.
+ */
+#ifndef FG_CPU_OPS_H
+#define FG_CPU_OPS_H
+
+#include "cpu/kernels/matrix.h"
+
+enum { /* act_kind: how a batch of activations is laid out */
+    FG_ACT_FLOAT = 0, /* m rows of k floats */
+    FG_ACT_INT8 = 1,  /* see act.c */
+};
+struct fg_kernel_ops {
+    int32_t act_kind;
+    uint32_t tile;
+    size_t (*packed_bytes)(const struct fg_matrix *);
+    void (*pack)(const struct fg_matrix *, const void *rows, uint32_t first, uint32_t last);
+    void (*row)(const struct fg_matrix *, uint32_t row, float *out);
+    void (*multiply)(const struct fg_matrix *, const void *act, uint32_t m, float *y,
+                     size_t y_stride, uint32_t first, uint32_t last);
+};
+
+/* Weights stay in the file's layout and become float a block at a time: every type, every machine;
+ * the exact path. */
+extern const struct fg_kernel_ops fg_ops_plain;
+/* Groups of 16 rows (group.h). NULL when the type has no group layout or the machine no kernel. */
+const struct fg_kernel_ops *fg_ops_group(int32_t type, enum fg_isa);
+
+size_t fg_matrix_row_bytes(const struct fg_matrix *); /* of the file's layout */
+
+#endif
