@@ -1,0 +1,37 @@
+/*
+ * A world for the hub's tests: one worker and one control thread that turn only when the test says
+ * so, one backend whose plugin does what a script says. fakes.c defines the functions of loop/,
+ * plugin/ and obs/ that flow/ calls.
+ */
+#ifndef FG_TEST_FLOW_FAKES_H
+#define FG_TEST_FLOW_FAKES_H
+
+#include "flow/hub.h"
+#include "plugin/stream.h"
+
+struct fake {
+    int32_t state;              /* of the backend */
+    uint32_t generation;
+    int32_t load_status;        /* what load() answers */
+    int32_t submit_status;
+    uint32_t max_running;
+    uint32_t loads, unloads, submits, cancels, releases, resumes, live_jobs, live_models;
+    uint32_t last_context;
+    struct fg_stream *streams[64]; /* of the jobs, by number of submit */
+    bool cancel_ends;           /* cancel() emits DONE/CANCELLED */
+    bool control_stopped;       /* the control thread takes no tasks: a load that lasts */
+};
+extern struct fake fake;
+
+void fake_reset(void);
+struct fg_worker *fake_worker(void);
+struct fg_registry *fake_registry(void);
+struct fg_backend_slot *fake_slot(void);
+void fake_turn(void); /* worker and control run what is there */
+void fake_text(uint32_t job, const char *text);
+void fake_started(uint32_t job);
+void fake_done(uint32_t job);
+void fake_failed(uint32_t job, int32_t status, const char *text);
+void fake_done_world(void);
+
+#endif
