@@ -216,6 +216,13 @@ void fg_gateway_close(struct fg_gateway *g)
 {
     if (!g)
         return;
+    if (g->hub && fg_hub_running(g->hub)) {
+        /* A backend did not give its jobs back in time: their events may still come, so nothing
+         * they touch is freed. Children notice the closed socket and end. */
+        fg_log(FG_LOG_ERROR, "hard_end", "jobs=%u", fg_hub_running(g->hub));
+        fg_log_close();
+        _exit(0);
+    }
     for (uint32_t i = 0; i < g->worker_count; i++)
         fg_worker_stop(g->workers[i]);
     for (uint32_t i = 0; i < g->worker_count; i++)

@@ -131,15 +131,6 @@ void fg_hub_unload(struct fg_hub *hub, struct fg_worker *worker, struct fg_str n
 
 /* ---- backends ---------------------------------------------------------------------------------- */
 
-int32_t fg_hub_slot_index(const struct fg_hub *hub, const struct fg_backend_slot *slot)
-{
-    uint32_t count = fg_registry_count(hub->registry);
-    for (uint32_t i = 0; i < count; i++)
-        if (fg_registry_at(hub->registry, i) == slot)
-            return (int32_t)i;
-    return -1;
-}
-
 void fg_hub_backend_changed(struct fg_hub *hub, struct fg_backend_slot *slot)
 {
     struct fg_backend_status status;
@@ -199,8 +190,25 @@ json_t *fg_hub_health(struct fg_hub *hub)
 static const double seconds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 #define BUCKETS (sizeof seconds / sizeof *seconds)
 
+static const char *const reason_names[] = {
+    "ok", "model_unknown", "name_invalid", "cannot", "queue_full", "queue_deadline", "load_failed",
+    "no_backend", "backend_lost", "refused", "timeout", "draining", "no_memory", "internal",
+};
+_Static_assert(sizeof reason_names / sizeof *reason_names == FG_JOB_INTERNAL + 1, "a name each");
+
+const char *fg_reason_name(int32_t reason)
+{
+    return reason_names[reason];
+}
+
 static void open_metrics(struct fg_hub *hub)
 {
+    for (int32_t i = 0; i <= FG_JOB_INTERNAL; i++) {
+        char outcome[64];
+        snprintf(outcome, sizeof outcome, "outcome=\"%s\"", reason_names[i]);
+        hub->outcomes[i] = fg_metric(FG_METRIC_COUNTER, "fluxgate_jobs_total", "jobs by outcome",
+                                     outcome, NULL, 0);
+    }
     hub->queue_wait = fg_metric(FG_METRIC_HISTOGRAM, "fluxgate_queue_wait_seconds",
                                 "time in the queue before a slot", NULL, seconds, BUCKETS);
     hub->loaded = fg_metric(FG_METRIC_GAUGE, "fluxgate_models_loaded", "models now in memory",

@@ -137,6 +137,7 @@ struct fg_hub {
     } ready;
     struct fg_backend_metrics metrics[FG_ROUTE_MAX];
     struct fg_metric *queue_wait, *loaded, *jobs_now;
+    struct fg_metric *outcomes[FG_JOB_INTERNAL + 1];
 
     /* the keeper's */
     pthread_t keeper;
@@ -156,7 +157,7 @@ void fg_after_init(struct fg_after *);
 void fg_after_run(struct fg_hub *, struct fg_after *); /* without the lock */
 void fg_hub_poke(struct fg_hub *);                     /* [any] wakes the keeper */
 const struct fg_catalog *fg_hub_snapshot(struct fg_hub *); /* retained; asks for no scan */
-int32_t fg_hub_slot_index(const struct fg_hub *, const struct fg_backend_slot *);
+const char *fg_reason_name(int32_t reason);
 
 /* live.c, [any] */
 enum fg_acquired { FG_ACQ_GRANTED = 0, FG_ACQ_WAITS = 1, FG_ACQ_FAILED = 2 };

@@ -95,26 +95,14 @@ static void count_end(const struct fg_hub_job *job, int32_t reason, bool cancell
     fg_metric_add(cancelled ? m->cancelled : reason == FG_JOB_OK ? m->done : m->failed, 1);
 }
 
-static const char *const reason_names[] = {
-    "ok", "model_unknown", "name_invalid", "cannot", "queue_full", "queue_deadline", "load_failed",
-    "no_backend", "backend_lost", "refused", "timeout", "draining", "no_memory", "internal",
-};
-
 static void tell_end(struct fg_hub_job *job, const struct fg_job_end *end)
 {
-    char id[64], labels[64];
-    if ((size_t)end->reason < sizeof reason_names / sizeof *reason_names) {
-        snprintf(labels, sizeof labels, "outcome=\"%s\"", reason_names[end->reason]);
-        fg_metric_add(fg_metric(FG_METRIC_COUNTER, "fluxgate_jobs_total", "jobs by outcome", labels,
-                                NULL, 0),
-                      1);
-    }
-    if (fg_log_level() < FG_LOG_DEBUG && end->reason == FG_JOB_OK)
-        return;
+    char id[64];
+    fg_metric_add(job->hub->outcomes[end->reason], 1);
     fg_log(end->reason == FG_JOB_OK ? FG_LOG_DEBUG : FG_LOG_INFO, "job_over",
            "job=%s reason=%s tries=%u ms=%llu",
            fg_log_quote(job->ask.request ? job->ask.request->id : FG_STR("load"), id, sizeof id),
-           reason_names[end->reason], job->tries,
+           fg_reason_name(end->reason), job->tries,
            (unsigned long long)((fg_clock_ns() - job->created_ns) / FG_NS_PER_MS));
 }
 
@@ -230,6 +218,8 @@ static bool again(struct fg_hub_job *job, bool lost)
     job->usage_held = false;
     job->fraction = 0;
     job->is_backoff = true;
+    if (lost) /* it had its turn: the time it ran is not time in the queue */
+        job->wait_ns = fg_clock_ns();
     arm(job, BACKOFF_MS);
     return true;
 }
@@ -561,7 +551,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     struct look l;
     uint64_t now = fg_clock_ns();
     look(job, &l);
-    if (job->is_backoff && now - job->wait_ns < (uint64_t)60 * FG_NS_PER_S * 60) {
+    if (job->is_backoff) {
         if (is_over_ns(job->wait_ns, l.deadline_ns, now)) {
             late(job, FG_JOB_NO_BACKEND, FG_BUSY, 5, "no backend could take the request in time");
             return;
@@ -601,15 +591,25 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 
 /* ---- what the front ends call ---------------------------------------------------------------------- */
 
+/* Looked up afresh each time: the end of one job may make its front end cancel others. */
+static struct fg_hub_job *first_listening(struct fg_lane *lane)
+{
+    FG_LIST_EACH(node, next, &lane->jobs)
+    {
+        struct fg_hub_job *job = FG_CONTAINER(node, struct fg_hub_job, lane_node);
+        if (!job->detached && !job->cancelled)
+            return job;
+    }
+    return NULL;
+}
+
 static void on_cancel_all(struct fg_task *task)
 {
     struct fg_lane *lane = FG_CONTAINER(task, struct fg_lane, cancel_all);
     __atomic_store_n(&lane->cancelling, 0, __ATOMIC_RELEASE);
-    FG_LIST_EACH(node, next, &lane->jobs)
-    {
-        struct fg_hub_job *job = FG_CONTAINER(node, struct fg_hub_job, lane_node);
+    struct fg_hub_job *job;
+    while ((job = first_listening(lane)))
         fg_job_end_early(job, FG_JOB_DRAINING, FG_CANCELLED, "the server is shutting down");
-    }
 }
 
 static struct fg_lane *lane_of(struct fg_hub *hub, struct fg_worker *worker)

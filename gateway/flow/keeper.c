@@ -15,7 +15,10 @@
 #include "store/name.h"
 #include "util/error.h"
 
-enum { CHECK_NS = 2000000000 }; /* the directories are looked at no more often than this */
+enum {
+    CHECK_MS = 2000,  /* the directories are looked at no more often than this, */
+    UNKNOWN_MS = 100, /* and for an unknown name than this: a flood of them costs one look */
+};
 
 void fg_hub_poke(struct fg_hub *hub)
 {
@@ -139,8 +142,8 @@ static void turn(struct fg_hub *hub)
         fg_inspect_collect(hub);
         publish(hub);
     }
-    if (forced || !hub->scanned_ns || asked ||
-        fg_clock_ns() - hub->checked_ns > (uint64_t)CHECK_NS)
+    uint64_t old_ns = (asked ? UNKNOWN_MS : CHECK_MS) * FG_NS_PER_MS;
+    if (forced || !hub->scanned_ns || fg_clock_ns() - hub->checked_ns > old_ns)
         scan(hub, forced);
     if (asked)
         wake_scanners(hub);

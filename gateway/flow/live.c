@@ -231,7 +231,7 @@ static bool must_grow_locked(const struct fg_hub_job *job, struct fg_live *live,
                         ? wanted_context(job->hub, job->entry, job->ask.context)
                         : 0;
     uint32_t have = live->context > live->asked_context ? live->context : live->asked_context;
-    *wait = want > have && live->state == FG_LIVE_LOADING && live->asked_context != 0;
+    *wait = want > have && live->state == FG_LIVE_LOADING;
     return want > have && live->state == FG_LIVE_READY;
 }
 

@@ -59,6 +59,8 @@ bool fg_name_parse(struct fg_str text, struct fg_name *out)
     if (!text.len || text.len > FG_NAME_MAX)
         return false;
     text = cut_scheme(text);
+    if (!text.len)
+        return false;
     struct fg_str parts[3];
     size_t count = 0, from = 0;
     for (size_t i = 0; i <= text.len; i++) {

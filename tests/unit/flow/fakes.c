@@ -279,7 +279,8 @@ void fg_backend_get_status(const struct fg_backend_slot *slot, struct fg_backend
 {
     (void)slot;
     *out = (struct fg_backend_status){.state = __atomic_load_n(&fake.state, __ATOMIC_ACQUIRE),
-                                      .generation = fake.generation};
+                                      .generation = __atomic_load_n(&fake.generation,
+                                                                    __ATOMIC_ACQUIRE)};
     snprintf(out->reason, sizeof out->reason, "%s", out->state == FG_BACKEND_UP ? "" : "it is away");
 }
 struct fg_control *fg_backend_control(struct fg_backend_slot *slot)

@@ -347,7 +347,7 @@ static void lost_backend_in_prefill_is_retried_unseen(void **state)
     fg_hub_backend_changed(hub, fake_slot());
     turns(5);
     assert_int_equal(c.overs, 0);
-    fake.generation = 2;
+    __atomic_store_n(&fake.generation, 2, __ATOMIC_RELEASE);
     __atomic_store_n(&fake.state, FG_BACKEND_UP, __ATOMIC_RELEASE);
     fg_hub_backend_changed(hub, fake_slot());
     until(&fake.submits, 2);
@@ -374,7 +374,7 @@ static void lost_backend_after_output_ends_the_job_and_the_next_is_served(void *
     fake_failed(0, FG_DEVICE_LOST, "gone");
     until(&c.overs, 1);
     assert_int_equal(c.reason, FG_JOB_BACKEND_LOST);
-    fake.generation = 2;
+    __atomic_store_n(&fake.generation, 2, __ATOMIC_RELEASE);
     __atomic_store_n(&fake.state, FG_BACKEND_UP, __ATOMIC_RELEASE);
     fg_hub_backend_changed(hub, fake_slot());
     until(&fake.submits, 2);
