@@ -21,7 +21,7 @@ struct fg_catalog {
     struct alias {
         struct fg_str alias;
         const struct fg_model_entry *entry;
-    } *by_alias;
+    } * by_alias;
     uint32_t alias_count;
 };
 
@@ -204,10 +204,10 @@ const struct fg_model_entry *fg_catalog_find(const struct fg_catalog *c, struct 
     if (e)
         return e;
     struct alias probe = {.alias = text};
-    const struct alias *hit = text.len && text.len <= FG_NAME_MAX && c->alias_count
-                                  ? bsearch(&probe, c->by_alias, c->alias_count,
-                                            sizeof *c->by_alias, by_alias)
-                                  : NULL;
+    const struct alias *hit =
+        text.len && text.len <= FG_NAME_MAX && c->alias_count
+            ? bsearch(&probe, c->by_alias, c->alias_count, sizeof *c->by_alias, by_alias)
+            : NULL;
     if (hit)
         return hit->entry;
     if (invalid)

@@ -17,10 +17,10 @@ struct fg_facts {
     uint32_t refs;       /* atomic */
     char *path;
     uint64_t file_bytes, file_modified_ns;
-    json_t *root;        /* NULL: it could not be inspected */
+    json_t *root; /* NULL: it could not be inspected */
     const json_t *metadata;
     struct fg_str family, quantization, chat_template; /* borrowed from root */
-    char error[256];     /* "": fine */
+    char error[256];                                   /* "": fine */
     uint64_t parameters;
     uint32_t context, embedding, can;
 };

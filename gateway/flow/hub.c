@@ -61,7 +61,8 @@ const struct fg_catalog *fg_hub_catalog(struct fg_hub *hub)
     return fg_hub_snapshot(hub);
 }
 
-/* ---- loaded models ---------------------------------------------------------------------------- */
+/* ---- loaded models ----------------------------------------------------------------------------
+ */
 
 void fg_hub_loaded(struct fg_hub *hub, void (*visit)(void *, const struct fg_loaded *), void *ctx)
 {
@@ -75,8 +76,7 @@ void fg_hub_loaded(struct fg_hub *hub, void (*visit)(void *, const struct fg_loa
     size_t n = 0;
     uint64_t now = fg_clock_ns(), wall = fg_clock_wall_ns();
     pthread_mutex_lock(&hub->lock);
-    FG_LIST_EACH(node, next, &hub->lives)
-    {
+    FG_LIST_EACH (node, next, &hub->lives) {
         const struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
         if (n == MAX_LOADED_VISIT || live->state != FG_LIVE_READY || live->lost)
             continue;
@@ -92,9 +92,8 @@ void fg_hub_loaded(struct fg_hub *hub, void (*visit)(void *, const struct fg_loa
             .running = live->queue.running,
             .waiting = live->queue.count,
             .slots = live->queue.slots,
-            .expires_wall_ns = live->expires_ns == FG_NEVER
-                                   ? INT64_MAX
-                                   : (int64_t)(wall + live->expires_ns - now),
+            .expires_wall_ns =
+                live->expires_ns == FG_NEVER ? INT64_MAX : (int64_t)(wall + live->expires_ns - now),
         };
         n++;
     }
@@ -115,8 +114,7 @@ void fg_hub_unload(struct fg_hub *hub, struct fg_worker *worker, struct fg_str n
     const struct fg_model_entry *entry = fg_catalog_find(catalog, name, NULL);
     fg_after_init(&after);
     pthread_mutex_lock(&hub->lock);
-    FG_LIST_EACH(node, next, &hub->lives)
-    {
+    FG_LIST_EACH (node, next, &hub->lives) {
         struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
         if (!entry || !fg_str_eq(live->entry->full_name, entry->full_name))
             continue;
@@ -129,7 +127,8 @@ void fg_hub_unload(struct fg_hub *hub, struct fg_worker *worker, struct fg_str n
     done(ctx, entry != NULL);
 }
 
-/* ---- backends ---------------------------------------------------------------------------------- */
+/* ---- backends ----------------------------------------------------------------------------------
+ */
 
 void fg_hub_backend_changed(struct fg_hub *hub, struct fg_backend_slot *slot)
 {
@@ -138,8 +137,7 @@ void fg_hub_backend_changed(struct fg_hub *hub, struct fg_backend_slot *slot)
     fg_after_init(&after);
     fg_backend_get_status(slot, &status);
     pthread_mutex_lock(&hub->lock);
-    FG_LIST_EACH(node, next, &hub->lives)
-    {
+    FG_LIST_EACH (node, next, &hub->lives) {
         struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
         if (live->slot != slot || live->state != FG_LIVE_READY || live->lost ||
             (status.state == FG_BACKEND_UP && status.generation == live->generation))
@@ -185,14 +183,16 @@ json_t *fg_hub_health(struct fg_hub *hub)
     return json_pack("{s:s, s:o, s:o}", "status", status, "reasons", reasons, "backends", backends);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life
+ * ---------------------------------------------------------------------------------------- */
 
 static const double seconds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 #define BUCKETS (sizeof seconds / sizeof *seconds)
 
 static const char *const reason_names[] = {
-    "ok", "model_unknown", "name_invalid", "cannot", "queue_full", "queue_deadline", "load_failed",
-    "no_backend", "backend_lost", "refused", "timeout", "draining", "no_memory", "internal",
+    "ok",          "model_unknown", "name_invalid", "cannot",  "queue_full", "queue_deadline",
+    "load_failed", "no_backend",    "backend_lost", "refused", "timeout",    "draining",
+    "no_memory",   "internal",
 };
 _Static_assert(sizeof reason_names / sizeof *reason_names == FG_JOB_INTERNAL + 1, "a name each");
 
@@ -211,8 +211,8 @@ static void open_metrics(struct fg_hub *hub)
     }
     hub->queue_wait = fg_metric(FG_METRIC_HISTOGRAM, "fluxgate_queue_wait_seconds",
                                 "time in the queue before a slot", NULL, seconds, BUCKETS);
-    hub->loaded = fg_metric(FG_METRIC_GAUGE, "fluxgate_models_loaded", "models now in memory",
-                             NULL, NULL, 0);
+    hub->loaded =
+        fg_metric(FG_METRIC_GAUGE, "fluxgate_models_loaded", "models now in memory", NULL, NULL, 0);
     hub->jobs_now = fg_metric(FG_METRIC_GAUGE, "fluxgate_jobs_now",
                               "jobs that wait or run, not yet released", NULL, NULL, 0);
     for (uint32_t i = 0; i < fg_registry_count(hub->registry) && i < FG_ROUTE_MAX; i++) {
@@ -296,7 +296,7 @@ int32_t fg_hub_reload(struct fg_hub *hub, const struct fg_conf *conf, struct fg_
     old = hub->set;
     hub->set = fresh;
     hub->scan_forced = true;
-    FG_LIST_EACH(node, next, &hub->lives)
+    FG_LIST_EACH (node, next, &hub->lives)
         FG_CONTAINER(node, struct fg_live, node)->queue.limit = fresh.max_waiting;
     pthread_mutex_unlock(&hub->lock);
     fg_settings_done(&old);
@@ -315,8 +315,7 @@ static bool unload_all(struct fg_hub *hub)
     pthread_mutex_lock(&hub->lock);
     while (!fg_list_empty(&hub->lives) && rc == 0) {
         fg_after_init(&after);
-        FG_LIST_EACH(node, next, &hub->lives)
-        {
+        FG_LIST_EACH (node, next, &hub->lives) {
             struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
             live->retiring = true;
             fg_live_settle_locked(live, &after);

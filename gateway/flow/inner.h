@@ -44,8 +44,8 @@ struct fg_live { /* one model on one backend, from the wish to load it to its un
     const struct fg_plugin *table;
     struct fg_model *model;
     int32_t state;
-    bool retiring;        /* takes nobody new; unloads when the last job left */
-    bool lost;            /* its child is gone */
+    bool retiring; /* takes nobody new; unloads when the last job left */
+    bool lost;     /* its child is gone */
     struct fg_queue queue;
     uint32_t asked_context, context, can, parallel;
     uint64_t memory_bytes;
@@ -58,14 +58,17 @@ struct fg_live { /* one model on one backend, from the wish to load it to its un
 
 /* What is to be posted once the lock is free. */
 struct fg_after {
-    struct fg_list wakes; /* fg_wait of jobs that left a line */
+    struct fg_list wakes;          /* fg_wait of jobs that left a line */
     struct fg_list loads, unloads; /* fg_live.todo */
     bool poke;
 };
 
 enum fg_place { /* of a job, under the lock */
-    FG_PLACE_NONE = 0, FG_PLACE_SCAN = 1, FG_PLACE_LIMBO = 2, FG_PLACE_QUEUE = 3,
-    FG_PLACE_COMING = 4, /* left the line, its wake-up is under way */
+                FG_PLACE_NONE = 0,
+                FG_PLACE_SCAN = 1,
+                FG_PLACE_LIMBO = 2,
+                FG_PLACE_QUEUE = 3,
+                FG_PLACE_COMING = 4, /* left the line, its wake-up is under way */
 };
 enum fg_outcome { FG_WAKE_GRANTED = 0, FG_WAKE_AGAIN = 1, FG_WAKE_FAILED = 2 };
 
@@ -86,18 +89,18 @@ struct fg_hub_job {
     const struct fg_catalog *catalog;
     const struct fg_model_entry *entry;
 
-    struct fg_wait wait;          /* [lock] */
+    struct fg_wait wait; /* [lock] */
     struct fg_task wake;
-    int32_t place, outcome;       /* [lock] */
+    int32_t place, outcome; /* [lock] */
     struct fg_error wake_error;
-    struct fg_live *live;         /* whose line or slot */
-    uint32_t left_slot;           /* [lock] backend of the model whose line it left */
+    struct fg_live *live; /* whose line or slot */
+    uint32_t left_slot;   /* [lock] backend of the model whose line it left */
 
     struct fg_stream *stream;
     struct fg_job *plugin_job;
     struct event *timer, *pump;
     bool started, is_running, detached, cancelled, paused, scanned, calling, usage_held, is_backoff;
-    uint32_t tries, excluded;     /* excluded: bits of backends */
+    uint32_t tries, excluded; /* excluded: bits of backends */
     float fraction;
     struct fg_usage held_usage;
     struct fg_error first_error;
@@ -116,12 +119,12 @@ struct fg_hub {
     struct fg_registry *registry;
     pthread_mutex_t lock;
     pthread_cond_t lives_changed;
-    struct fg_settings set;          /* [lock] */
+    struct fg_settings set;           /* [lock] */
     const struct fg_catalog *catalog; /* [lock] the current snapshot, one reference */
-    struct fg_list lives;            /* [lock] */
-    uint32_t live_count;             /* [lock] not CLOSING */
-    struct fg_list limbo;            /* [lock] jobs that wait for a backend or for room */
-    struct fg_list scanners;         /* [lock] jobs that wait for a scan */
+    struct fg_list lives;             /* [lock] */
+    uint32_t live_count;              /* [lock] not CLOSING */
+    struct fg_list limbo;             /* [lock] jobs that wait for a backend or for room */
+    struct fg_list scanners;          /* [lock] jobs that wait for a scan */
     uint32_t limbo_count;
     struct fg_lane *lanes[FG_LANES]; /* [lock] */
     bool scan_forced, stopping;      /* [lock] */
@@ -143,19 +146,19 @@ struct fg_hub {
     pthread_t keeper;
     bool keeper_runs;
     int poke_fd;
-    uint64_t keeper_next_ns;         /* [lock] when it wakes by itself */
+    uint64_t keeper_next_ns; /* [lock] when it wakes by itself */
     struct fg_store_list list;
     struct fg_list facts;
     uint64_t scanned_ns, checked_ns, stamp;
     bool inspecting;
-    uint32_t no_inspect;             /* bits of backends without the extension */
-    char *lost_path;                 /* the file that was inspected when a child went */
+    uint32_t no_inspect; /* bits of backends without the extension */
+    char *lost_path;     /* the file that was inspected when a child went */
     uint32_t lost_count, preloaded;
 };
 
 void fg_after_init(struct fg_after *);
-void fg_after_run(struct fg_hub *, struct fg_after *); /* without the lock */
-void fg_hub_poke(struct fg_hub *);                     /* [any] wakes the keeper */
+void fg_after_run(struct fg_hub *, struct fg_after *);     /* without the lock */
+void fg_hub_poke(struct fg_hub *);                         /* [any] wakes the keeper */
 const struct fg_catalog *fg_hub_snapshot(struct fg_hub *); /* retained; asks for no scan */
 const char *fg_reason_name(int32_t reason);
 

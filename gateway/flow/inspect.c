@@ -48,8 +48,8 @@ static void on_facts(void *ctx, struct fg_str json)
 {
     struct look *look = ctx;
     if (!look->facts)
-        look->facts = fg_facts_new(fg_str_of(look->path), look->file_bytes, look->modified_ns,
-                                   json, NULL);
+        look->facts =
+            fg_facts_new(fg_str_of(look->path), look->file_bytes, look->modified_ns, json, NULL);
 }
 
 static void run_look(struct fg_task *task)
@@ -72,8 +72,7 @@ static void run_look(struct fg_task *task)
 
 struct fg_facts *fg_inspect_known(struct fg_hub *hub, const struct fg_store_model *m)
 {
-    FG_LIST_EACH(node, next, &hub->facts)
-    {
+    FG_LIST_EACH (node, next, &hub->facts) {
         struct fg_facts *f = FG_CONTAINER(node, struct fg_facts, node);
         if (f->file_bytes == m->file_bytes && f->file_modified_ns == m->file_modified_ns &&
             fg_str_is(m->path, f->path))
@@ -127,8 +126,7 @@ void fg_inspect_collect(struct fg_hub *hub)
         free(look->path);
         free(look);
     }
-    FG_LIST_EACH(item, safe, &hub->facts)
-    {
+    FG_LIST_EACH (item, safe, &hub->facts) {
         struct fg_facts *f = FG_CONTAINER(item, struct fg_facts, node);
         if (!is_listed(hub, f)) {
             fg_list_remove(&f->node);
@@ -180,7 +178,8 @@ void fg_inspect_next(struct fg_hub *hub)
     }
 }
 
-/* ---- for a front end -------------------------------------------------------------------------- */
+/* ---- for a front end --------------------------------------------------------------------------
+ */
 
 struct fg_hub_inspect {
     struct fg_task task; /* to the control thread, then back to the worker */
@@ -234,11 +233,9 @@ static void inspect_run(struct fg_task *task)
     (void)fg_worker_post(i->worker, &i->task);
 }
 
-struct fg_hub_inspect *fg_hub_inspect(struct fg_hub *hub, struct fg_worker *worker,
-                                      struct fg_str name, uint32_t flags,
-                                      void (*done)(void *ctx, const json_t *json,
-                                                   const struct fg_error *err),
-                                      void *ctx)
+struct fg_hub_inspect *
+fg_hub_inspect(struct fg_hub *hub, struct fg_worker *worker, struct fg_str name, uint32_t flags,
+               void (*done)(void *ctx, const json_t *json, const struct fg_error *err), void *ctx)
 {
     struct fg_error err = {0};
     const struct fg_catalog *catalog = fg_hub_snapshot(hub);
@@ -255,10 +252,15 @@ struct fg_hub_inspect *fg_hub_inspect(struct fg_hub *hub, struct fg_worker *work
     else if (!(i = calloc(1, sizeof *i)))
         fg_fail(&err, FG_NO_MEMORY, "no memory");
     if (i) {
-        *i = (struct fg_hub_inspect){.task.run = inspect_run, .hub = hub, .worker = worker,
+        *i = (struct fg_hub_inspect){.task.run = inspect_run,
+                                     .hub = hub,
+                                     .worker = worker,
                                      .slot = fg_registry_at(hub->registry, (uint32_t)at),
-                                     .catalog = catalog, .entry = entry, .flags = flags,
-                                     .done = done, .ctx = ctx};
+                                     .catalog = catalog,
+                                     .entry = entry,
+                                     .flags = flags,
+                                     .done = done,
+                                     .ctx = ctx};
         __atomic_add_fetch(&hub->running, 1, __ATOMIC_ACQ_REL);
         if (fg_control_post(fg_backend_control(i->slot), &i->task))
             return i;

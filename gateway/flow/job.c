@@ -24,10 +24,11 @@
 #include "util/error.h"
 
 enum {
-    BURST = 64,      /* events of one turn of the loop */
-    TICK_MS = 500,   /* while it waits */
+    BURST = 64,       /* events of one turn of the loop */
+    TICK_MS = 500,    /* while it waits */
     BACKOFF_MS = 100, /* after a lost backend or BUSY */
     TELL_S = 10,
+    STUCK_S = 30, /* a cancelled job that does not end is told in the log */
 };
 
 static bool seek(struct fg_hub_job *job);
@@ -43,7 +44,8 @@ static void arm(struct fg_hub_job *job, uint64_t ms)
     event_add(job->timer, &tv);
 }
 
-/* ---- the end ---------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------
+ */
 
 static void destroy(struct fg_hub_job *job)
 {
@@ -122,7 +124,8 @@ static bool fail(struct fg_hub_job *job, int32_t reason, int32_t status, const c
     return over(job, &end);
 }
 
-/* ---- from the slot to the first event ----------------------------------------------------------- */
+/* ---- from the slot to the first event -----------------------------------------------------------
+ */
 
 static bool submit_failed(struct fg_hub_job *job, int32_t status, const struct fg_error *err,
                           uint32_t prompt_tokens);
@@ -262,7 +265,8 @@ static bool submit_failed(struct fg_hub_job *job, int32_t status, const struct f
     return over(job, &end);
 }
 
-/* ---- events --------------------------------------------------------------------------------------- */
+/* ---- events
+ * --------------------------------------------------------------------------------------- */
 
 static void first_output(struct fg_hub_job *job)
 {
@@ -381,7 +385,8 @@ static void on_pump(evutil_socket_t fd, short what, void *ctx)
     pump(ctx);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------- */
+/* ---- waiting
+ * -------------------------------------------------------------------------------------- */
 
 static bool settle(struct fg_hub_job *job, int32_t acquired, struct fg_job_end *end,
                    struct fg_error *err)
@@ -437,8 +442,8 @@ static bool seek(struct fg_hub_job *job)
     if (!job->entry)
         return fail(job, FG_JOB_MODEL_UNKNOWN, FG_NOT_FOUND, "model not found");
     if (job->entry->error.len) {
-        struct fg_job_end end = {.reason = FG_JOB_LOAD_FAILED, .status = FG_INVALID,
-                                 .text = job->entry->error};
+        struct fg_job_end end = {
+            .reason = FG_JOB_LOAD_FAILED, .status = FG_INVALID, .text = job->entry->error};
         return over(job, &end);
     }
     if (!fg_model_entry_is_bare(job->entry) && !can_do(job, job->entry->can))
@@ -463,8 +468,8 @@ static bool load_failed(struct fg_hub_job *job)
         job->excluded |= 1u << job->left_slot;
         return seek(job);
     }
-    struct fg_job_end end = {.reason = FG_JOB_LOAD_FAILED, .status = err->status,
-                             .text = fg_str_of(err->text)};
+    struct fg_job_end end = {
+        .reason = FG_JOB_LOAD_FAILED, .status = err->status, .text = fg_str_of(err->text)};
     if (err->status == FG_DEVICE_LOST) {
         end.reason = FG_JOB_BACKEND_LOST;
         end.retry_after_s = 2;
@@ -525,7 +530,9 @@ static void look(struct fg_hub_job *job, struct look *l)
 static bool late(struct fg_hub_job *job, int32_t reason, int32_t status, uint32_t retry_after_s,
                  const char *text)
 {
-    struct fg_job_end end = {.reason = reason, .status = status, .text = fg_str_of(text),
+    struct fg_job_end end = {.reason = reason,
+                             .status = status,
+                             .text = fg_str_of(text),
                              .retry_after_s = retry_after_s};
     if (!fg_live_leave(job) && !job->is_backoff)
         return true; /* its wake-up is under way: the next tick decides */
@@ -560,6 +567,12 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
         seek(job);
         return;
     }
+    if (job->detached) { /* told to end and does not: the slot stays taken, somebody must know */
+        fg_log(FG_LOG_ERROR, "job_does_not_end", "backend=%s model=%s", job->live->backend,
+               fg_log_quote(job->entry->name, (char[300]){0}, 300));
+        arm(job, STUCK_S * 1000);
+        return;
+    }
     if (job->is_running) {
         if (!job->first_ns && is_over_ns(job->granted_ns, l.first_token_ns, now)) {
             fg_job_end_early(job, FG_JOB_TIMEOUT, FG_TIMEOUT, "no output within the time allowed");
@@ -589,13 +602,13 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     tell_waiting(job, &l, now);
 }
 
-/* ---- what the front ends call ---------------------------------------------------------------------- */
+/* ---- what the front ends call
+ * ---------------------------------------------------------------------- */
 
 /* Looked up afresh each time: the end of one job may make its front end cancel others. */
 static struct fg_hub_job *first_listening(struct fg_lane *lane)
 {
-    FG_LIST_EACH(node, next, &lane->jobs)
-    {
+    FG_LIST_EACH (node, next, &lane->jobs) {
         struct fg_hub_job *job = FG_CONTAINER(node, struct fg_hub_job, lane_node);
         if (!job->detached && !job->cancelled)
             return job;
@@ -663,8 +676,10 @@ struct fg_hub_job *fg_job_start(struct fg_hub *hub, struct fg_worker *worker,
 {
     struct fg_hub_job *job = calloc(1, sizeof *job);
     if (!job) {
-        struct fg_job_end end = {.reason = FG_JOB_NO_MEMORY, .status = FG_NO_MEMORY,
-                                 .text = FG_STR("no memory"), .retry_after_s = 1};
+        struct fg_job_end end = {.reason = FG_JOB_NO_MEMORY,
+                                 .status = FG_NO_MEMORY,
+                                 .text = FG_STR("no memory"),
+                                 .retry_after_s = 1};
         ask->sink->over(ask->ctx, &end);
         fg_arena_close(ask->arena);
         return NULL;
@@ -695,7 +710,7 @@ static void detach(struct fg_hub_job *job)
     if (job->detached)
         return;
     job->detached = true;
-    event_del(job->timer);
+    arm(job, STUCK_S * 1000);
     fg_stream_stop(job->stream);
     if (!fg_stream_is_over(job->stream))
         job->live->table->cancel(job->plugin_job);
@@ -718,8 +733,8 @@ void fg_job_cancel(struct fg_hub_job *job)
 
 void fg_job_end_early(struct fg_hub_job *job, int32_t reason, int32_t status, const char *text)
 {
-    struct fg_job_end end = {.reason = reason, .status = status, .text = fg_str_of(text),
-                             .context = 0};
+    struct fg_job_end end = {
+        .reason = reason, .status = status, .text = fg_str_of(text), .context = 0};
     if (job->detached || job->cancelled)
         return;
     if (job->is_running) {

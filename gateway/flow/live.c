@@ -89,8 +89,7 @@ static struct fg_live *find_locked(struct fg_hub *hub, const struct fg_model_ent
 {
     struct fg_live *found = NULL;
     *retiring = false;
-    FG_LIST_EACH(node, next, &hub->lives)
-    {
+    FG_LIST_EACH (node, next, &hub->lives) {
         struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
         if (!fg_str_eq(live->entry->full_name, entry->full_name))
             continue;
@@ -136,8 +135,7 @@ static bool make_room_locked(struct fg_hub *hub, struct fg_after *after)
         return true;
     struct fg_live *idle = NULL, *busy = NULL;
     bool leaving = false;
-    FG_LIST_EACH(node, next, &hub->lives)
-    {
+    FG_LIST_EACH (node, next, &hub->lives) {
         struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
         if (live->state != FG_LIVE_READY)
             continue;
@@ -227,9 +225,7 @@ static uint32_t wanted_context(const struct fg_hub *hub, const struct fg_model_e
 /* A num_ctx above the loaded one means one reload, once the running jobs are through. */
 static bool must_grow_locked(const struct fg_hub_job *job, struct fg_live *live, bool *wait)
 {
-    uint32_t want = job->ask.context
-                        ? wanted_context(job->hub, job->entry, job->ask.context)
-                        : 0;
+    uint32_t want = job->ask.context ? wanted_context(job->hub, job->entry, job->ask.context) : 0;
     uint32_t have = live->context > live->asked_context ? live->context : live->asked_context;
     *wait = want > have && live->state == FG_LIVE_LOADING;
     return want > have && live->state == FG_LIVE_READY;
@@ -272,7 +268,8 @@ static int32_t acquire_locked(struct fg_hub_job *job, const struct survey *s,
     bool nowhere = !s->route.candidate_count;
     if (!live && !retiring && nowhere && !s->route.may_come_back)
         return fail(end, FG_JOB_NO_BACKEND, 0, err,
-                    s->route.skipped_count ? s->route.skipped[0].reason : "no backend is configured");
+                    s->route.skipped_count ? s->route.skipped[0].reason
+                                           : "no backend is configured");
     if (live || retiring || nowhere || !*spare || !make_room_locked(hub, after)) {
         if (hub->limbo_count >= hub->set.max_waiting)
             return fail(end, FG_JOB_QUEUE_FULL, 5, err,
@@ -336,8 +333,7 @@ void fg_live_preload(struct fg_hub *hub, const struct fg_catalog *catalog,
     pthread_mutex_lock(&hub->lock);
     bool retiring;
     if (!find_locked(hub, entry, 0, &retiring, &after) && hub->live_count < hub->set.max_loaded) {
-        struct fg_live *live =
-            new_live(hub, &s, catalog, entry, wanted_context(hub, entry, 0));
+        struct fg_live *live = new_live(hub, &s, catalog, entry, wanted_context(hub, entry, 0));
         if (live)
             insert_locked(hub, live, &after);
     }
@@ -405,8 +401,7 @@ uint64_t fg_live_sweep(struct fg_hub *hub, uint64_t now_ns)
     uint64_t next = FG_NEVER;
     fg_after_init(&after);
     pthread_mutex_lock(&hub->lock);
-    FG_LIST_EACH(node, safe, &hub->lives)
-    {
+    FG_LIST_EACH (node, safe, &hub->lives) {
         struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
         if (live->state != FG_LIVE_READY || !fg_queue_is_idle(&live->queue))
             continue;

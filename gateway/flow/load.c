@@ -126,7 +126,8 @@ static void run_load(struct fg_task *task)
         err.status = rc;
     tell(live, rc, &err);
     fg_metric_add(rc == FG_OK ? hub->metrics[live->slot_index].loads
-                              : hub->metrics[live->slot_index].load_failures, 1);
+                              : hub->metrics[live->slot_index].load_failures,
+                  1);
     fg_backend_get_status(live->slot, &status);
     pthread_mutex_lock(&hub->lock);
     if (rc == FG_OK) {

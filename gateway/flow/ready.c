@@ -42,8 +42,8 @@ static void conclude(struct fg_hub *hub, bool good, struct fg_str why)
     hub->ready.is_running = false;
     hub->ready.is_good = good;
     hub->ready.checked_ns = fg_clock_ns();
-    snprintf(hub->ready.why, sizeof hub->ready.why, "%.*s",
-             (int)(why.len < 159 ? why.len : 159), why.ptr ? why.ptr : "");
+    snprintf(hub->ready.why, sizeof hub->ready.why, "%.*s", (int)(why.len < 159 ? why.len : 159),
+             why.ptr ? why.ptr : "");
     fg_list_take(&waiters, &hub->ready.waiters);
     char text[160];
     memcpy(text, hub->ready.why, sizeof text);
@@ -89,8 +89,7 @@ static const struct fg_model_entry *pick(struct fg_hub *hub, const struct fg_cat
     if (hub->set.default_model)
         snprintf(name, sizeof name, "%s", hub->set.default_model);
     const struct fg_model_entry *e = NULL;
-    FG_LIST_EACH(node, next, &hub->lives)
-    {
+    FG_LIST_EACH (node, next, &hub->lives) {
         const struct fg_live *live = FG_CONTAINER(node, struct fg_live, node);
         if (live->state == FG_LIVE_READY && !live->retiring && !name[0])
             snprintf(name, sizeof name, "%.*s", FG_STR_ARG(live->entry->full_name));
@@ -100,7 +99,8 @@ static const struct fg_model_entry *pick(struct fg_hub *hub, const struct fg_cat
         e = fg_catalog_find(catalog, fg_str_of(name), NULL);
     for (uint32_t i = 0; !e && i < fg_catalog_count(catalog); i++) {
         const struct fg_model_entry *c = fg_catalog_at(catalog, i);
-        if (!c->error.len && (fg_model_entry_is_bare(c) || c->can & (FG_CAN_COMPLETE | FG_CAN_EMBED)))
+        if (!c->error.len &&
+            (fg_model_entry_is_bare(c) || c->can & (FG_CAN_COMPLETE | FG_CAN_EMBED)))
             e = c;
     }
     return e;
@@ -130,8 +130,8 @@ static bool probe(struct fg_hub *hub, struct fg_worker *worker)
         .input_count = 1,
         .max_tokens = 1,
     };
-    struct fg_job_ask ask = {.model = name, .request = &p->request, .arena = arena,
-                             .sink = &probe_sink, .ctx = p};
+    struct fg_job_ask ask = {
+        .model = name, .request = &p->request, .arena = arena, .sink = &probe_sink, .ctx = p};
     (void)fg_job_start(hub, worker, &ask);
     return true;
 }

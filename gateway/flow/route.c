@@ -17,8 +17,8 @@ void fg_route(const struct fg_route_backend *backends, uint32_t count, struct fg
         else if (b->state != FG_BACKEND_UP)
             why = b->reason && b->reason[0] ? b->reason : "not up";
         if (!why) {
-            out->candidates[out->candidate_count++] =
-                (struct fg_route_choice){i, out->skipped_count ? "next in preference" : "preferred"};
+            out->candidates[out->candidate_count++] = (struct fg_route_choice){
+                i, out->skipped_count ? "next in preference" : "preferred"};
             continue;
         }
         out->skipped[out->skipped_count++] = (struct fg_route_choice){i, why};

@@ -71,8 +71,10 @@ bool fg_name_parse(struct fg_str text, struct fg_name *out)
         parts[count++] = (struct fg_str){text.ptr + from, i - from};
         from = i + 1;
     }
-    struct fg_name name = {.host = FG_STR("registry.ollama.ai"), .space = FG_STR("library"),
-                           .model = parts[count - 1], .tag = FG_STR("latest")};
+    struct fg_name name = {.host = FG_STR("registry.ollama.ai"),
+                           .space = FG_STR("library"),
+                           .model = parts[count - 1],
+                           .tag = FG_STR("latest")};
     const char *colon = memchr(name.model.ptr, ':', name.model.len);
     if (colon) {
         size_t at = (size_t)(colon - name.model.ptr);

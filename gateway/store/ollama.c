@@ -41,8 +41,7 @@ static int open_blob(const struct walk *w, struct fg_str digest, struct fg_str *
     return fg_store_open_file(w->blobs, name, st);
 }
 
-static bool read_blob(const struct walk *w, struct fg_str digest, size_t limit,
-                      struct fg_buf *text)
+static bool read_blob(const struct walk *w, struct fg_str digest, size_t limit, struct fg_buf *text)
 {
     struct stat st;
     struct fg_str hex;

@@ -74,9 +74,9 @@ void fg_store_sha256_hex(struct fg_str bytes, char out[65])
 
 uint64_t fg_store_mtime_ns(const struct stat *st)
 {
-    return st->st_mtim.tv_sec < 0 ? 0
-                                  : (uint64_t)st->st_mtim.tv_sec * FG_NS_PER_S +
-                                        (uint64_t)st->st_mtim.tv_nsec;
+    return st->st_mtim.tv_sec < 0
+               ? 0
+               : (uint64_t)st->st_mtim.tv_sec * FG_NS_PER_S + (uint64_t)st->st_mtim.tv_nsec;
 }
 
 struct fg_store_model *fg_store_add(struct fg_store_list *list)

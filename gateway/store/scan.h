@@ -36,7 +36,7 @@ struct fg_store_model {
     uint64_t file_bytes, file_modified_ns; /* of the GGUF itself: the key of what was inspected */
     struct fg_str family, quantization;    /* as the manifest's config says */
     struct fg_str system, license, template_go, params_json, messages_json, from;
-    struct fg_str error;           /* why it cannot be served; "" when nothing is known against it */
+    struct fg_str error; /* why it cannot be served; "" when nothing is known against it */
 };
 struct fg_store_list {
     struct fg_arena *arena;

@@ -168,7 +168,10 @@ struct fg_job {
 static void emit(uint32_t job, int32_t kind, const char *text, int32_t code)
 {
     struct fg_usage usage = {.size = sizeof usage, .prompt_tokens = 7, .output_tokens = 3};
-    struct fg_event ev = {.size = sizeof ev, .kind = kind, .text = fg_str_of(text), .code = code,
+    struct fg_event ev = {.size = sizeof ev,
+                          .kind = kind,
+                          .text = fg_str_of(text),
+                          .code = code,
                           .usage = kind == FG_EV_TEXT ? NULL : &usage};
     fg_stream_emit(fake.streams[job], &ev);
 }
@@ -254,9 +257,18 @@ static const void *p_extension(struct fg_backend *b, const char *id)
     return NULL;
 }
 static const struct fg_plugin plugin = {
-    .size = sizeof plugin, .abi = FG_ABI, .name = "toy", .version = "1", .load = p_load,
-    .info = p_info, .unload = p_unload, .submit = p_submit, .resume = p_resume, .cancel = p_cancel,
-    .release = p_release, .extension = p_extension,
+    .size = sizeof plugin,
+    .abi = FG_ABI,
+    .name = "toy",
+    .version = "1",
+    .load = p_load,
+    .info = p_info,
+    .unload = p_unload,
+    .submit = p_submit,
+    .resume = p_resume,
+    .cancel = p_cancel,
+    .release = p_release,
+    .extension = p_extension,
 };
 
 /* ---- the registry of one backend ---- */
@@ -279,9 +291,10 @@ void fg_backend_get_status(const struct fg_backend_slot *slot, struct fg_backend
 {
     (void)slot;
     *out = (struct fg_backend_status){.state = __atomic_load_n(&fake.state, __ATOMIC_ACQUIRE),
-                                      .generation = __atomic_load_n(&fake.generation,
-                                                                    __ATOMIC_ACQUIRE)};
-    snprintf(out->reason, sizeof out->reason, "%s", out->state == FG_BACKEND_UP ? "" : "it is away");
+                                      .generation =
+                                          __atomic_load_n(&fake.generation, __ATOMIC_ACQUIRE)};
+    snprintf(out->reason, sizeof out->reason, "%s",
+             out->state == FG_BACKEND_UP ? "" : "it is away");
 }
 struct fg_control *fg_backend_control(struct fg_backend_slot *slot)
 {

@@ -10,16 +10,16 @@
 #include "plugin/stream.h"
 
 struct fake {
-    int32_t state;              /* of the backend */
+    int32_t state; /* of the backend */
     uint32_t generation;
-    int32_t load_status;        /* what load() answers */
+    int32_t load_status; /* what load() answers */
     int32_t submit_status;
     uint32_t max_running;
     uint32_t loads, unloads, submits, cancels, releases, resumes, live_jobs, live_models;
     uint32_t last_context;
     struct fg_stream *streams[64]; /* of the jobs, by number of submit */
-    bool cancel_ends;           /* cancel() emits DONE/CANCELLED */
-    bool control_stopped;       /* the control thread takes no tasks: a load that lasts */
+    bool cancel_ends;              /* cancel() emits DONE/CANCELLED */
+    bool control_stopped;          /* the control thread takes no tasks: a load that lasts */
 };
 extern struct fake fake;
 

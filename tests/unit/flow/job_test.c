@@ -114,14 +114,18 @@ static int setup(void **state)
 {
     (void)state;
     fake_reset();
-    snprintf(root, sizeof root, "%s/fg-flow-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp");
+    snprintf(root, sizeof root, "%s/fg-flow-XXXXXX",
+             getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp");
     if (!mkdtemp(root))
         return -1;
     put("toy.gguf");
     put("other.gguf");
     conf = (struct fg_conf){
-        .models = {.directories = &directory, .directory_count = 1, .max_loaded = 1,
-                   .keep_alive_ns = 60000000000, .default_model = (char *)"toy"},
+        .models = {.directories = &directory,
+                   .directory_count = 1,
+                   .max_loaded = 1,
+                   .keep_alive_ns = 60000000000,
+                   .default_model = (char *)"toy"},
         .queue = {.max_waiting = 4, .deadline_ms = 3000, .load_timeout_ms = 3000},
     };
     return fg_hub_open(&conf, fake_registry(), &hub, NULL) == FG_OK ? 0 : -1;
@@ -507,8 +511,12 @@ static void keep_alive_zero_unloads(void **state)
 {
     (void)state;
     struct client c = {0};
-    struct fg_job_ask a = {.model = FG_STR("toy"), .arena = fg_arena_open(0, 4096), .sink = &sink,
-                           .ctx = &c, .keep_alive_set = true, .keep_alive_ns = 0};
+    struct fg_job_ask a = {.model = FG_STR("toy"),
+                           .arena = fg_arena_open(0, 4096),
+                           .sink = &sink,
+                           .ctx = &c,
+                           .keep_alive_set = true,
+                           .keep_alive_ns = 0};
     (void)fg_job_start(hub, fake_worker(), &a);
     until(&c.overs, 1);
     until(&fake.unloads, 1);
@@ -518,8 +526,12 @@ static void model_expires_by_itself(void **state)
 {
     (void)state;
     struct client c = {0};
-    struct fg_job_ask a = {.model = FG_STR("toy"), .arena = fg_arena_open(0, 4096), .sink = &sink,
-                           .ctx = &c, .keep_alive_set = true, .keep_alive_ns = 50000000};
+    struct fg_job_ask a = {.model = FG_STR("toy"),
+                           .arena = fg_arena_open(0, 4096),
+                           .sink = &sink,
+                           .ctx = &c,
+                           .keep_alive_set = true,
+                           .keep_alive_ns = 50000000};
     (void)fg_job_start(hub, fake_worker(), &a);
     until(&c.overs, 1);
     assert_int_equal(fake.unloads, 0);

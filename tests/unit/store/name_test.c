@@ -38,9 +38,33 @@ static void hostile_names_are_no_names(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "/", "/smol", "smol/", "a//b", "..", "../etc/passwd", "a..b", "a/../b", "smol:", ":x",
-        "smol:a:b", "a/b/c/d", "smol@sha256:0", "a b", "smol\n", "\\\\x", "$(id)", "%n", "smol:../x",
-        ".hidden", "-x", "me.you/smol", "smol:x/y/z:w:v", "http://", "a\x01", "\xc3\xa4",
+        "",
+        "/",
+        "/smol",
+        "smol/",
+        "a//b",
+        "..",
+        "../etc/passwd",
+        "a..b",
+        "a/../b",
+        "smol:",
+        ":x",
+        "smol:a:b",
+        "a/b/c/d",
+        "smol@sha256:0",
+        "a b",
+        "smol\n",
+        "\\\\x",
+        "$(id)",
+        "%n",
+        "smol:../x",
+        ".hidden",
+        "-x",
+        "me.you/smol",
+        "smol:x/y/z:w:v",
+        "http://",
+        "a\x01",
+        "\xc3\xa4",
     };
     struct fg_name n;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

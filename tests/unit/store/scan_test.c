@@ -31,7 +31,9 @@ const char *fg_log_quote(struct fg_str text, char *out, size_t room)
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define HEX_C "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
-#define MODEL "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:" HEX_A "\",\"size\":4}"
+#define MODEL                                                                                      \
+    "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:" HEX_A             \
+    "\",\"size\":4}"
 
 static char root[64];
 
@@ -39,7 +41,8 @@ static void put(const char *path, const char *text)
 {
     char whole[600];
     snprintf(whole, sizeof whole, "%s/%s", root, path);
-    for (char *slash = strchr(whole + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(whole + strlen(root) + 1, '/'); slash;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         mkdir(whole, 0700);
         *slash = '/';
@@ -53,7 +56,8 @@ static void put(const char *path, const char *text)
 static int setup(void **state)
 {
     (void)state;
-    snprintf(root, sizeof root, "%s/fg-scan-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp");
+    snprintf(root, sizeof root, "%s/fg-scan-XXXXXX",
+             getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp");
     return mkdtemp(root) ? 0 : -1;
 }
 
@@ -125,8 +129,8 @@ static void store_gives_its_layers(void **state)
     put("manifests/registry.ollama.ai/library/smol/135m",
         "{\"config\":{\"digest\":\"sha256:" HEX_C "\",\"size\":10},\"layers\":[" MODEL
         ",{\"mediaType\":\"application/vnd.ollama.image.system\",\"digest\":\"sha256:" HEX_B
-        "\",\"size\":13},{\"mediaType\":\"application/vnd.ollama.image.params\",\"digest\":\"sha256:"
-        HEX_C "\",\"size\":15}]}");
+        "\",\"size\":13},{\"mediaType\":\"application/"
+        "vnd.ollama.image.params\",\"digest\":\"sha256:" HEX_C "\",\"size\":15}]}");
     struct fg_store_list list = scan(true);
     assert_int_equal(list.count, 1);
     const struct fg_store_model *m = &list.items[0];
@@ -144,15 +148,22 @@ static void hostile_manifests_are_skipped(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "[]", "{}", "{\"layers\":[]}", "{\"layers\":[1]}", "{\"layers\":{}}", "not json",
+        "",
+        "[]",
+        "{}",
+        "{\"layers\":[]}",
+        "{\"layers\":[1]}",
+        "{\"layers\":{}}",
+        "not json",
         "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":"
-        "\"sha256:../../../../../../../../../../../../../../../../../../../../../../etc/passwd\"}]}",
-        "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:" HEX_B
-        "\"}]}", /* no such blob */
+        "\"sha256:../../../../../../../../../../../../../../../../../../../../../../etc/"
+        "passwd\"}]}",
+        "{\"layers\":[{\"mediaType\":\"application/"
+        "vnd.ollama.image.model\",\"digest\":\"sha256:" HEX_B "\"}]}", /* no such blob */
         "{\"layers\":[" MODEL ",{\"mediaType\":\"application/vnd.ollama.image.params\",\"digest\":"
         "\"sha256:" HEX_A "\"}]}", /* params that are no JSON */
-        "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:" HEX_C
-        "\"}]}", /* a link */
+        "{\"layers\":[{\"mediaType\":\"application/"
+        "vnd.ollama.image.model\",\"digest\":\"sha256:" HEX_C "\"}]}", /* a link */
         "{\"layers\":[" MODEL ",{\"mediaType\":\"x\",\"digest\":5}]}",
     };
     char name[80], path[300];
