@@ -1,6 +1,8 @@
 /* See fakes.h. */
 #include "fakes.h"
 
+#include <fluxgate/ext/inspect.h>
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,10 +253,21 @@ static void p_release(struct fg_job *job)
     fake.live_jobs--;
     free(job);
 }
+static int32_t p_inspect(struct fg_backend *b, struct fg_str path, uint32_t flags,
+                         fg_inspect_visit *visit, void *ctx, struct fg_error *err)
+{
+    (void)b, (void)flags;
+    fake.inspects++;
+    if (fg_str_ends(path, FG_STR("other.gguf")))
+        return fg_fail(err, FG_INVALID, "magic: not a GGUF file");
+    visit(ctx, fg_str_of(fake.inspect_json));
+    return FG_OK;
+}
 static const void *p_extension(struct fg_backend *b, const char *id)
 {
-    (void)b, (void)id;
-    return NULL;
+    static const struct fg_inspect inspect = {sizeof inspect, p_inspect};
+    (void)b;
+    return fake.inspect_json && strcmp(id, FG_EXT_INSPECT) == 0 ? &inspect : NULL;
 }
 static const struct fg_plugin plugin = {
     .size = sizeof plugin,

@@ -18,8 +18,10 @@ struct fake {
     uint32_t loads, unloads, submits, cancels, releases, resumes, live_jobs, live_models;
     uint32_t last_context;
     struct fg_stream *streams[64]; /* of the jobs, by number of submit */
-    bool cancel_ends;              /* cancel() emits DONE/CANCELLED */
-    bool control_stopped;          /* the control thread takes no tasks: a load that lasts */
+    const char *inspect_json;      /* NULL: the plugin cannot look into files */
+    uint32_t inspects;
+    bool cancel_ends;     /* cancel() emits DONE/CANCELLED */
+    bool control_stopped; /* the control thread takes no tasks: a load that lasts */
 };
 extern struct fake fake;
 

@@ -562,6 +562,62 @@ static void ready_asks_for_a_real_token(void **state)
     assert_int_equal(fake.submits, 1);
 }
 
+static void on_inspected(void *ctx, const json_t *json, const struct fg_error *err)
+{
+    *(uint32_t *)ctx = json_is_object(json) ? 2 : err ? 1 : 9;
+}
+/* Turns until the entry was inspected; the snapshot is the caller's. */
+static const struct fg_catalog *inspected(const char *name, const struct fg_model_entry **entry)
+{
+    for (int i = 0; i < 2000; i++) {
+        const struct fg_catalog *c = fg_hub_catalog(hub);
+        *entry = fg_catalog_find(c, fg_str_of(name), NULL);
+        if (*entry && ((*entry)->metadata || (*entry)->error.len))
+            return c;
+        fg_catalog_release(c);
+        fake_turn();
+        usleep(1000);
+    }
+    fail_msg("%s was not inspected", name);
+    return NULL;
+}
+static void catalog_learns_what_the_files_say(void **state)
+{
+    (void)state;
+    const struct fg_model_entry *e;
+    struct client c = {0}, d = {0};
+    fake.inspect_json = "{\"info\":{\"architecture\":\"llama\",\"parameters\":135,\"context\":2048,"
+                        "\"quantization\":\"Q4_1\"},\"can\":4,\"why\":\"\","
+                        "\"metadata\":{\"a\":1},\"chat_template\":\"{{x}}\"}";
+    const struct fg_catalog *first = inspected("toy", &e);
+    assert_true(fg_str_is(e->family, "llama"));
+    assert_true(fg_str_is(e->quantization, "Q4_1"));
+    assert_true(fg_str_is(e->chat_template, "{{x}}"));
+    assert_int_equal(e->context, 2048);
+    assert_int_equal(e->can, FG_CAN_EMBED);
+    const struct fg_catalog *second = inspected("other", &e);
+    assert_true(fg_str_is(e->error, "magic: not a GGUF file"));
+    fg_catalog_release(second);
+    fg_catalog_release(first);
+    ask(&c); /* it can only embed */
+    assert_int_equal(c.reason, FG_JOB_CANNOT);
+    ask_for(&d, "other", 0, false);
+    assert_int_equal(d.reason, FG_JOB_LOAD_FAILED);
+    assert_string_equal(d.text, "magic: not a GGUF file");
+    assert_int_equal(fake.loads, 0);
+    uint32_t answer = 0, cancelled = 0;
+    assert_non_null(fg_hub_inspect(hub, fake_worker(), FG_STR("toy"), 0, on_inspected, &answer));
+    until(&answer, 1);
+    assert_int_equal(answer, 2);
+    fg_hub_inspect_cancel(
+        fg_hub_inspect(hub, fake_worker(), FG_STR("toy"), 0, on_inspected, &cancelled));
+    turns(5);
+    assert_int_equal(cancelled, 0);
+    assert_null(fg_hub_inspect(hub, fake_worker(), FG_STR("nope"), 0, on_inspected, &answer));
+    assert_int_equal(answer, 1);
+    assert_int_equal(fake.inspects, 4); /* each file once in the background */
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -590,6 +646,7 @@ int main(void)
         T(keep_alive_zero_unloads),
         T(model_expires_by_itself),
         T(ready_asks_for_a_real_token),
+        T(catalog_learns_what_the_files_say),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     fake_done_world();
