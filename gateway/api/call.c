@@ -256,6 +256,10 @@ static void on_event(void *ctx, const struct fg_event *ev)
     if (call->is_over || ev->kind == FG_EV_PROGRESS || ev->kind == FG_EV_FAILED)
         return;
     fg_call_enter(call);
+    if (ev->kind == FG_EV_STARTED) {
+        call->token_count = 0;
+        call->has_prompt_ids = ev->token_count > 0;
+    }
     if (ev->token_count && ev->choice == 0)
         fg_fold_add_tokens(call, ev->tokens, ev->token_count);
     if (ev->kind == FG_EV_DONE && ev->usage)

@@ -95,7 +95,8 @@ void fg_fold_event(struct fg_call *call, const struct fg_event *ev)
         fg_buf_add(&c->text, ev->text);
     else if (ev->kind == FG_EV_THINKING)
         fg_buf_add(&c->thinking, ev->text);
-    if (ev->logprob_count && call->shape->logprobs)
+    bool pieces = call->ask->with_pieces == FG_FLAG_TRUE && ev->token_count;
+    if ((ev->logprob_count || pieces) && call->shape->logprobs)
         call->shape->logprobs(call, ev, c->logs, &c->chars);
     bool failed = c->text.failed || c->thinking.failed;
     for (int k = 0; k < 4; k++)

@@ -106,6 +106,7 @@ struct fg_call {
     struct fg_usage usage; /* summed over the prompts */
     uint64_t load_ns, queue_ns;
     bool no_memory;
+    bool has_prompt_ids; /* the engine told the prompt's ids with STARTED */
 };
 
 /* ---- call.c ---- */
