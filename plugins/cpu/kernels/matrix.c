@@ -11,13 +11,18 @@
 #include "engine/gguf/quant.h"
 #include "util/error.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 enum fg_isa fg_isa_detect(void)
 {
     enum fg_isa best = FG_ISA_GENERIC;
 #if defined(__x86_64__)
+    unsigned a, b, c = 0, d; /* bit 29 of leaf 1: f16c, which not every compiler's builtin knows */
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c"))
+    if (__get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1) && __builtin_cpu_supports("avx2") &&
+        __builtin_cpu_supports("fma"))
         best = FG_ISA_AVX2;
     if (best == FG_ISA_AVX2 && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
