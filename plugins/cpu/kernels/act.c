@@ -13,9 +13,6 @@ size_t fg_act8_bytes(uint32_t m, uint32_t k)
 
 /* Plain loops over 32: the compiler makes vector code of them. A NaN or infinity among the 32
  * makes all of them NaN through d, and nothing else. */
-#if defined(__x86_64__) && !defined(__clang__)
-__attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
-#endif
 static void round32(const float *x, int8_t *q, float *d, float *low, float *high)
 {
     float top = 0;

@@ -67,6 +67,8 @@ int32_t fg_matrix_plan(int32_t type, uint32_t n, uint32_t k, enum fg_isa isa, bo
     struct fg_matrix w = {.type = type, .isa = isa, .exact = exact, .n = n, .k = k};
     const struct fg_kernel_ops *ops = exact ? NULL : fg_ops_group(type, isa);
     if (!ops)
+        ops = fg_ops_wide(type, isa);
+    if (!ops)
         ops = &fg_ops_plain;
     w.ops = ops;
     w.tile = ops->tile;

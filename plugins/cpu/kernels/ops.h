@@ -29,6 +29,9 @@ extern const struct fg_kernel_ops fg_ops_plain;
 /* Groups of 16 rows (group.h). NULL when the type has no group layout or the machine no kernel. */
 const struct fg_kernel_ops *fg_ops_group(int32_t type, enum fg_isa);
 
+/* F32, F16 and BF16 with float activations; serves the exact path too. NULL as above. */
+const struct fg_kernel_ops *fg_ops_wide(int32_t type, enum fg_isa);
+
 size_t fg_matrix_row_bytes(const struct fg_matrix *); /* of the file's layout */
 
 #endif

@@ -29,10 +29,8 @@ static void plain_row(const struct fg_matrix *w, uint32_t row, float *out)
     fg_dequantize(w->type, p, out, w->k);
 }
 
-#if defined(__x86_64__) && !defined(__clang__)
-__attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#endif
-static float dot(const float *a, const float *b, uint32_t count)
+static inline __attribute__((always_inline)) float dot_body(const float *a, const float *b,
+                                                            uint32_t count)
 {
     float sums[LANES] = {0};
     uint32_t i = 0;
@@ -47,6 +45,30 @@ static float dot(const float *a, const float *b, uint32_t count)
     return sums[0];
 }
 
+static float dot_any(const float *a, const float *b, uint32_t count)
+{
+    return dot_body(a, b, count);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) static float dot_avx2(const float *a, const float *b,
+                                                          uint32_t count)
+{
+    return dot_body(a, b, count);
+}
+#endif
+
+typedef float (*dot_fn)(const float *, const float *, uint32_t);
+static dot_fn dot_of(enum fg_isa isa)
+{
+#if defined(__x86_64__)
+    if (isa >= FG_ISA_AVX2)
+        return dot_avx2;
+#endif
+    (void)isa;
+    return dot_any;
+}
+
 static void plain_multiply(const struct fg_matrix *w, const void *act, uint32_t m, float *y,
                            size_t y_stride, uint32_t first, uint32_t last)
 {
@@ -54,6 +76,7 @@ static void plain_multiply(const struct fg_matrix *w, const void *act, uint32_t 
     size_t row_bytes = fg_matrix_row_bytes(w);
     const float *x = act;
     float run[RUN];
+    dot_fn dot = dot_of(w->isa);
 
     for (uint32_t r = first; r < last; r++) {
         const uint8_t *row = (const uint8_t *)w->packed + r * row_bytes;

@@ -21,7 +21,7 @@ static void *huge_new(size_t bytes)
     if (posix_memalign(&p, HUGE_PAGE, bytes))
         exit(1);
     madvise(p, bytes, MADV_HUGEPAGE);
-    memset(p, 1, bytes);
+    memset(p, 0x3c, bytes); /* small normal numbers in every type */
     return p;
 }
 
