@@ -160,7 +160,7 @@ def main():
     if "speed" in wanted:
         speed(build, models, args.rounds, (1, 2))
     if "others" in wanted:
-        speed(build, sorted((CACHE / "models/q").glob("*.gguf")), args.rounds, (2,))
+        speed(build, sorted((CACHE / "quants").glob("*.gguf")), args.rounds, (2,))
     for model in models:
         if "streams" in wanted:
             streams(build, model, args.rounds)
