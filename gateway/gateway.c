@@ -226,9 +226,11 @@ void fg_gateway_close(struct fg_gateway *g)
     for (uint32_t i = 0; i < g->worker_count; i++)
         fg_worker_stop(g->workers[i]);
     for (uint32_t i = 0; i < g->worker_count; i++)
-        fg_worker_close(g->workers[i]);
-    if (g->http)
+        fg_worker_join(g->workers[i]);
+    if (g->http) /* its events need the workers' bases, but no turning loop */
         fg_http_close(g->http);
+    for (uint32_t i = 0; i < g->worker_count; i++)
+        fg_worker_close(g->workers[i]);
     if (g->api)
         fg_api_close(g->api);
     struct fg_hub *hub = __atomic_exchange_n(&g->hub, NULL, __ATOMIC_ACQ_REL);

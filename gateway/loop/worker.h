@@ -19,8 +19,9 @@ struct fg_worker;
 
 int32_t fg_worker_open(uint32_t index, struct fg_worker **, struct fg_error *); /* starts no thread */
 int32_t fg_worker_start(struct fg_worker *, struct fg_error *);
-void fg_worker_stop(struct fg_worker *);  /* [any] asks the loop to end; fg_worker_close joins */
-void fg_worker_close(struct fg_worker *); /* runs tasks still posted, frees */
+void fg_worker_stop(struct fg_worker *);  /* [any] asks the loop to end */
+void fg_worker_join(struct fg_worker *);  /* stops and waits; its base stays until fg_worker_close */
+void fg_worker_close(struct fg_worker *); /* joins, runs tasks still posted, frees */
 
 uint32_t fg_worker_index(const struct fg_worker *);
 struct event_base *fg_worker_base(struct fg_worker *); /* [its thread], or before start */

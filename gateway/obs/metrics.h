@@ -36,6 +36,8 @@ void fg_metric_observe(struct fg_metric *, double);
     } while (0)
 /* The whole page, text format 0.0.4. */
 bool fg_metrics_write(struct fg_buf *);
-void fg_metrics_done(void); /* at exit: frees everything */
+/* At exit, or between two tests: every metric is zero again. Handles stay good for ever (FG_COUNT
+ * keeps them in statics), so their memory is kept. */
+void fg_metrics_done(void);
 
 #endif
