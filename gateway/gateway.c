@@ -189,7 +189,7 @@ static void tell_not_applied(const struct fg_conf *now, const struct fg_conf *wa
         {"log_path", same_text(now->log_path, wanted->log_path)},
         {"log_prompts", now->log_prompts == wanted->log_prompts},
         {"origins", same_origins(now, wanted)},
-        {"drain", now->drain_ms == wanted->drain_ms},
+        {"drain_ms", now->drain_ms == wanted->drain_ms},
         {"limits", memcmp(&now->limits, &wanted->limits, sizeof now->limits) == 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

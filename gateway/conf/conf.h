@@ -4,8 +4,9 @@
  * Every key has a default, so that no file at all is a good configuration. Unknown keys, wrong
  * types and values out of bounds are errors that name file, line and path. Environment variables
  * that users of Ollama know (OLLAMA_HOST, OLLAMA_MODELS, OLLAMA_KEEP_ALIVE, OLLAMA_CONTEXT_LENGTH,
- * OLLAMA_NUM_PARALLEL, OLLAMA_MAX_QUEUE, OLLAMA_ORIGINS) and FLUXGATE_PORT fill what the file leaves
- * out. Read-only after load.
+ * OLLAMA_NUM_PARALLEL, OLLAMA_MAX_QUEUE, OLLAMA_ORIGINS, OLLAMA_MAX_LOADED_MODELS,
+ * OLLAMA_LOAD_TIMEOUT) and FLUXGATE_PORT, FLUXGATE_HOST, FLUXGATE_MODELS (folders of GGUF files),
+ * FLUXGATE_PLUGIN_DIR fill what the file leaves out. Read-only after load.
  */
 #ifndef FG_CONF_CONF_H
 #define FG_CONF_CONF_H
@@ -35,8 +36,8 @@ struct fg_conf_limits { /* threats: each has a hard upper bound */
 struct fg_conf_queue {
     uint32_t max_waiting;        /* a model; beyond it 503 (OLLAMA_MAX_QUEUE: 512) */
     uint32_t deadline_ms;        /* in the queue: 60 s */
-    uint32_t first_token_ms;     /* from slot to first output: 0 none */
-    uint32_t request_ms;         /* whole: 0 none */
+    uint32_t first_token_ms;     /* from slot to first output: 10 min; 0 none */
+    uint32_t request_ms;         /* whole: 1 h; 0 none */
     uint32_t load_timeout_ms;    /* 5 min */
 };
 struct fg_conf_models {
@@ -75,5 +76,17 @@ int32_t fg_conf_load(const char *path, struct fg_conf **, struct fg_error *);
 void fg_conf_free(struct fg_conf *);
 /* "5m", "1h30m", "300ms", "-1m" (Go durations), the error text being Go's. */
 int32_t fg_conf_duration(struct fg_str text, int64_t *ns, struct fg_error *);
+
+struct fg_conf_host {
+    char name[256];   /* an address without brackets, or a name; "127.0.0.1" when none is given */
+    uint16_t port;    /* 11434 when none is given; 80 and 443 behind a scheme */
+    bool has_port, https;
+    const char *from; /* the variable it comes from, or NULL */
+};
+/* OLLAMA_HOST's spellings: host, host:port, :port, port, http://host[:port]/..., [::1]:port. */
+int32_t fg_conf_host(struct fg_str text, struct fg_conf_host *, struct fg_error *);
+/* Where the environment says the server is: FLUXGATE_HOST, else OLLAMA_HOST, else 127.0.0.1; the
+ * port of FLUXGATE_PORT is stronger than theirs. For `serve` and for the commands that ask it. */
+int32_t fg_conf_env_host(struct fg_conf_host *, struct fg_error *);
 
 #endif
