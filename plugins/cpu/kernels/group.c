@@ -317,7 +317,7 @@ static const struct fg_kernel_ops vnni_ops[] = {
 const struct fg_kernel_ops *fg_ops_group(int32_t type, enum fg_isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == FG_ISA_AVX512_VNNI && (size_t)type < sizeof(vnni_ops) / sizeof(vnni_ops[0]) &&
+    if (isa >= FG_ISA_AVX512_VNNI && (size_t)type < sizeof(vnni_ops) / sizeof(vnni_ops[0]) &&
         vnni_ops[type].multiply)
         return &vnni_ops[type];
 #endif

@@ -3,44 +3,12 @@
  */
 #include "cpu/kernels/matrix.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "cpu/kernels/act.h"
 #include "cpu/kernels/ops.h"
 #include "engine/gguf/quant.h"
 #include "util/error.h"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
-enum fg_isa fg_isa_detect(void)
-{
-    enum fg_isa best = FG_ISA_GENERIC;
-#if defined(__x86_64__)
-    unsigned a, b, c = 0, d; /* bit 29 of leaf 1: f16c, which not every compiler's builtin knows */
-    __builtin_cpu_init();
-    if (__get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1) && __builtin_cpu_supports("avx2") &&
-        __builtin_cpu_supports("fma"))
-        best = FG_ISA_AVX2;
-    if (best == FG_ISA_AVX2 && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
-        best = FG_ISA_AVX512_VNNI;
-#endif
-    const char *wish = getenv("FLUXGATE_CPU_ISA");
-    for (int isa = FG_ISA_GENERIC; wish && isa < (int)best; isa++)
-        if (!strcmp(wish, fg_isa_name((enum fg_isa)isa)))
-            return (enum fg_isa)isa;
-    return best;
-}
-
-const char *fg_isa_name(enum fg_isa isa)
-{
-    static const char *const names[] = {"generic", "avx2", "avx512vnni"};
-    return (unsigned)isa < 3 ? names[isa] : "unknown";
-}
 
 static const struct fg_kernel_ops *ops_of(const struct fg_matrix *w)
 {

@@ -16,9 +16,17 @@
 
 #include <fluxgate/plugin.h>
 
-enum fg_isa { FG_ISA_GENERIC = 0, FG_ISA_AVX2 = 1, FG_ISA_AVX512_VNNI = 2 };
-/* The best this machine has; FLUXGATE_CPU_ISA=generic|avx2|avx512vnni lowers it (tests, bench). */
+enum fg_isa { /* each includes those before it, but AVX-VNNI, which is not part of AVX-512 */
+    FG_ISA_GENERIC = 0,
+    FG_ISA_AVX2 = 1, /* with FMA and F16C */
+    FG_ISA_AVX_VNNI = 2,
+    FG_ISA_AVX512_VNNI = 3, /* with F, BW, DQ, VL */
+    FG_ISA_AVX512_BF16 = 4,
+};
+/* The best this machine has; FLUXGATE_CPU_ISA=generic|avx2|avxvnni|avx512vnni|avx512bf16 lowers
+ * it (tests, bench). */
 enum fg_isa fg_isa_detect(void);
+bool fg_isa_runs(enum fg_isa); /* on this machine */
 const char *fg_isa_name(enum fg_isa);
 
 struct fg_matrix { /* set by fg_matrix_plan; rows of W = outputs */

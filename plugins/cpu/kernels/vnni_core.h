@@ -1,10 +1,10 @@
 /*
- * cpu/kernels/vnni_core.h - the one loop behind all AVX-512 VNNI kernels. Private to vnni*.c.
+ * cpu/kernels/vnni_core.h - AVX-512 VNNI products of one weight type. Private to vnni*.c.
  *
- * Everything is inlined with constant traits and a constant count of activation rows, so each
- * instance is a straight loop: unpack 8 vectors of weights once, use them for up to 8 rows.
- * Per record and row: 8 vpdpbusd, then sum += d_w * (d_a * dot) + m_w * (d_a * sum_a), where m_w is
- * the block's min or, for signed weights stored with an offset, -offset * d_w.
+ * Everything is inlined with constant traits. Two roads: for a few rows of activations each record
+ * is unpacked into registers and used at once (memory is the limit: prefetch far ahead); for more,
+ * panels of two groups are unpacked into the first-level cache and multiplied with tile after tile
+ * of rows by vnni_panel.c.
  */
 #ifndef FG_CPU_VNNI_CORE_H
 #define FG_CPU_VNNI_CORE_H
@@ -18,48 +18,57 @@
 #define VNNI   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma,avx2")))
 #define INLINE static inline __attribute__((always_inline))
 
-#define AHEAD 4096 /* bytes; measured on Sapphire Rapids, 98 MB in huge pages */
+#define VNNI_AHEAD  4096 /* bytes to prefetch ahead; measured on Sapphire Rapids, 98 MB */
+#define VNNI_RECORDS 18u /* of a panel: two panels and a tile fit into 48 KiB */
+#define VNNI_FEW     8u  /* rows that go the direct road */
 
-VNNI INLINE void vnni_unpack(struct fg_group_traits t, const uint8_t *p, __m512i w[8])
+VNNI INLINE __m512i vnni_four(const uint8_t *p)
+{
+    int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return _mm512_set1_epi32(four);
+}
+
+/* Weights w[4h .. 4h+3] of a record as unsigned bytes, the offset not taken off. */
+VNNI INLINE void vnni_unpack(struct fg_group_traits t, const uint8_t *p, int h, __m512i w[4])
 {
     const __m512i nibble = _mm512_set1_epi8(15), pair = _mm512_set1_epi8(3);
-    if (t.low == 8) {
-        for (int j = 0; j < 8; j++)
-            w[j] = _mm512_loadu_si512(p + j * 64);
-    } else if (t.low == 4) {
-        for (int j = 0; j < 4; j++) {
-            __m512i v = _mm512_loadu_si512(p + j * 64);
-            w[j] = _mm512_and_si512(v, nibble);
-            w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble);
-        }
-    } else {
-        for (int j = 0; j < 8; j++) {
-            __m512i v = _mm512_loadu_si512(p + j / 4 * 64);
-            w[j] = _mm512_and_si512(_mm512_srli_epi16(v, j % 4 * 2), pair);
-        }
+    for (int j = 0; j < 4; j++) {
+        if (t.low == 8)
+            w[j] = _mm512_loadu_si512(p + (4 * h + j) * 64);
+        else if (t.low == 4)
+            w[j] = _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(p + j * 64), 4 * h), nibble);
+        else
+            w[j] = _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(p + h * 64), 2 * j), pair);
     }
     if (t.table) {
         const __m512i values =
             _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)fg_group_table));
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < 4; j++)
             w[j] = _mm512_shuffle_epi8(values, w[j]);
     }
     p += t.low * 64;
     if (t.high == 1) {
         const __m512i one = _mm512_set1_epi8((char)(1 << t.low));
-        for (int j = 0; j < 8; j++) {
-            __mmask64 bits = _load_mask64((__mmask64 *)(uintptr_t)(p + j * 8));
+        for (int j = 0; j < 4; j++) {
+            __mmask64 bits = _load_mask64((__mmask64 *)(uintptr_t)(p + (4 * h + j) * 8));
             w[j] = _mm512_mask_add_epi8(w[j], bits, w[j], one);
         }
     } else if (t.high == 2) {
-        const __m512i two = _mm512_set1_epi8(48);
-        for (int j = 0; j < 8; j++) {
-            __m512i v = _mm512_loadu_si512(p + j / 4 * 64);
-            int s = j % 4 * 2;
-            v = s <= 4 ? _mm512_slli_epi16(v, 4 - s) : _mm512_srli_epi16(v, s - 4);
-            w[j] = _mm512_or_si512(w[j], _mm512_and_si512(v, two));
-        }
+        const __m512i two = _mm512_set1_epi8(48), v = _mm512_loadu_si512(p + h * 64);
+        w[0] = _mm512_or_si512(w[0], _mm512_and_si512(_mm512_slli_epi16(v, 4), two));
+        w[1] = _mm512_or_si512(w[1], _mm512_and_si512(_mm512_slli_epi16(v, 2), two));
+        w[2] = _mm512_or_si512(w[2], _mm512_and_si512(v, two));
+        w[3] = _mm512_or_si512(w[3], _mm512_and_si512(_mm512_srli_epi16(v, 2), two));
     }
+}
+
+/* Puts 128 in the place of the type's offset, as activations' integer sums expect. */
+VNNI INLINE void vnni_centre(struct fg_group_traits t, __m512i w[4])
+{
+    if (!t.mins && t.offset != 128)
+        for (int j = 0; j < 4; j++)
+            w[j] = _mm512_add_epi8(w[j], _mm512_set1_epi8((char)(128 - t.offset)));
 }
 
 VNNI INLINE __m512 vnni_f16(const uint8_t *p)
@@ -73,86 +82,173 @@ VNNI INLINE __m512 vnni_u8(const uint8_t *p, bool is_signed)
     return _mm512_cvtepi32_ps(is_signed ? _mm512_cvtepi8_epi32(v) : _mm512_cvtepu8_epi32(v));
 }
 
-/* Scales d and mins m of the runs of a record; dd and mm are those of the header. */
-VNNI INLINE void vnni_scales(struct fg_group_traits t, const uint8_t *p, __m512 dd, __m512 mm,
-                             __m512 d[2], __m512 m[2])
+/* Scale d and, for types with mins, min m of run r of a record; dd and mm are the header's. */
+VNNI INLINE void vnni_scales(struct fg_group_traits t, const uint8_t *p, int r, __m512 dd,
+                             __m512 mm, __m512 *d, __m512 *m)
 {
-    for (int r = 0; r < t.runs; r++) {
-        if (!t.super) {
-            d[r] = vnni_f16(p);
-            if (t.mins)
-                m[r] = vnni_f16(p + 32);
-        } else if (t.joined) {
-            __m512i v = _mm512_cvtepu8_epi32(
-                _mm_loadu_si128((const __m128i *)(const void *)(p + r * 16)));
-            __m512i low = _mm512_and_si512(v, _mm512_set1_epi32(15));
-            d[r] = _mm512_mul_ps(dd, _mm512_cvtepi32_ps(low));
-            m[r] = _mm512_mul_ps(mm, _mm512_cvtepi32_ps(_mm512_srli_epi32(v, 4)));
-        } else {
-            d[r] = _mm512_mul_ps(dd, vnni_u8(p + r * 16, true));
-            if (t.mins)
-                m[r] = _mm512_mul_ps(mm, vnni_u8(p + (t.runs + r) * 16, false));
-        }
-        if (!t.mins)
-            m[r] = _mm512_mul_ps(d[r], _mm512_set1_ps((float)-t.offset));
+    if (!t.super) {
+        *d = vnni_f16(p);
+        if (t.mins)
+            *m = vnni_f16(p + 32);
+    } else if (t.joined) {
+        __m512i v =
+            _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p + r * 16)));
+        *d = _mm512_mul_ps(dd, _mm512_cvtepi32_ps(_mm512_and_si512(v, _mm512_set1_epi32(15))));
+        *m = _mm512_mul_ps(mm, _mm512_cvtepi32_ps(_mm512_srli_epi32(v, 4)));
+    } else {
+        *d = _mm512_mul_ps(dd, vnni_u8(p + r * 16, true));
+        if (t.mins)
+            *m = _mm512_mul_ps(mm, vnni_u8(p + (t.runs + r) * 16, false));
     }
 }
 
-VNNI INLINE __m512i vnni_dot4(__m512i acc, const __m512i *w, const int8_t *q, int from)
+/* Reads the header if record b has one; returns where the record begins. */
+VNNI INLINE const uint8_t *vnni_header(struct fg_group_traits t, const uint8_t *p, uint32_t b,
+                                       __m512 *dd, __m512 *mm)
 {
-    for (int j = from; j < from + 4; j++) {
-        int32_t four;
-        __builtin_memcpy(&four, q + j * 4, 4);
-        acc = _mm512_dpbusd_epi32(acc, w[j], _mm512_set1_epi32(four));
-    }
-    return acc;
+    if (!t.super || b % 8 != 0)
+        return p;
+    *dd = vnni_f16(p);
+    if (t.mins) /* the type takes them off */
+        *mm = _mm512_sub_ps(_mm512_setzero_ps(), vnni_f16(p + 32));
+    return p + fg_group_header(t);
 }
 
-/* One group of 16 outputs by `rows` activation rows of one tile. */
+/* Half h of a record by a few rows. */
+VNNI INLINE void vnni_half(struct fg_group_traits t, int rows, int h, bool centre,
+                           const uint8_t *p, const uint8_t *act, __m512i acc[8])
+{
+    __m512i w[4];
+    vnni_unpack(t, p, h, w);
+    if (centre)
+        vnni_centre(t, w);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+            acc[i] =
+                _mm512_dpbusd_epi32(acc[i], w[j], vnni_four(act + i * 32 + (4 * h + j) * 4));
+}
+
+/* Run r of a record by a few rows. The offset of signed weights comes off for each row, or, from 3
+ * rows on, is made 128 with an addition to each vector: then the integer sum starts at minus. */
+VNNI INLINE void vnni_run(struct fg_group_traits t, int rows, int r, const uint8_t *p,
+                          const uint8_t *act, __m512 d, __m512 m, __m512 v[8], __m512 sum[8])
+{
+    const float *tail = (const float *)(const void *)(act + rows * 32);
+    const float *all = tail + (t.runs == 1 ? FG_ACT8_ALL : FG_ACT8_LOW + r) * rows;
+    const int32_t *minus = (const int32_t *)(const void *)tail +
+                           (t.runs == 1 ? FG_ACT8_MINUS_ALL : FG_ACT8_MINUS_LOW + r) * rows;
+    const bool centre = !t.mins && (t.offset == 128 || rows >= 3);
+    __m512i acc[8];
+    for (int i = 0; i < rows; i++)
+        acc[i] = centre ? _mm512_set1_epi32(minus[i]) : _mm512_setzero_si512();
+    vnni_half(t, rows, r, centre, p, act, acc);
+    if (t.runs == 1)
+        vnni_half(t, rows, 1, centre, p, act, acc);
+    if (!t.mins)
+        m = _mm512_mul_ps(d, _mm512_set1_ps((float)-t.offset));
+    for (int i = 0; i < rows; i++) {
+        __m512 dot = _mm512_cvtepi32_ps(acc[i]);
+        v[i] = r == 0 ? _mm512_mul_ps(dot, d) : _mm512_fmadd_ps(dot, d, v[i]);
+        if (!centre)
+            sum[i] = _mm512_fmadd_ps(m, _mm512_set1_ps(all[i]), sum[i]);
+    }
+}
+
+/* The direct road: one group of 16 outputs by `rows` activation rows of one tile. */
 VNNI INLINE void vnni_tile(struct fg_group_traits t, int rows, const uint8_t *p, const uint8_t *act,
                            uint32_t blocks, float *y, size_t stride, __mmask16 keep)
 {
-    __m512 sum[FG_ACT8_ROWS], dd = _mm512_setzero_ps(), mm = dd;
+    __m512 sum[8], v[8], dd = _mm512_setzero_ps(), mm = dd, d = dd, m = dd;
     const size_t record = fg_group_record(t), quants = fg_group_quants(t);
     for (int i = 0; i < rows; i++)
         sum[i] = _mm512_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++, p += record, act += rows * (int)FG_ACT8_RECORD) {
-        if (t.super && b % 8 == 0) {
-            dd = vnni_f16(p);
-            if (t.mins) /* the type takes them off */
-                mm = _mm512_sub_ps(_mm512_setzero_ps(), vnni_f16(p + 32));
-            p += fg_group_header(t);
+        p = vnni_header(t, p, b, &dd, &mm);
+        for (size_t at = 0; at < record; at += 64)
+            _mm_prefetch((const char *)p + VNNI_AHEAD + at, _MM_HINT_T0);
+#pragma GCC unroll 2
+        for (int r = 0; r < t.runs; r++) {
+            vnni_scales(t, p + quants, r, dd, mm, &d, &m);
+            vnni_run(t, rows, r, p, act, d, m, v, sum);
         }
-        if (rows <= 8)
-            for (size_t at = 0; at < record; at += 64)
-                _mm_prefetch((const char *)p + AHEAD + at, _MM_HINT_T0);
-        __m512i w[8];
-        __m512 d[2], m[2];
-        vnni_unpack(t, p, w);
-        vnni_scales(t, p + quants, dd, mm, d, m);
         const float *tail = (const float *)(const void *)(act + rows * 32);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
-            const int8_t *q = (const int8_t *)act + i * 32;
-            const __m512i zero = _mm512_setzero_si512();
-            __m512i dot = vnni_dot4(zero, w, q, 0);
-            __m512 scale = _mm512_set1_ps(tail[i]), v;
-            if (t.runs == 1) {
-                dot = vnni_dot4(dot, w, q, 4);
-                v = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), d[0]);
-                sum[i] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(tail[3 * rows + i]), sum[i]);
-            } else {
-                __m512i dot2 = vnni_dot4(zero, w, q, 4);
-                v = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), d[0]);
-                v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot2), d[1], v);
-                sum[i] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(tail[rows + i]), sum[i]);
-                sum[i] = _mm512_fmadd_ps(m[1], _mm512_set1_ps(tail[2 * rows + i]), sum[i]);
-            }
-            sum[i] = _mm512_fmadd_ps(v, scale, sum[i]);
-        }
+        for (int i = 0; i < rows; i++)
+            sum[i] = _mm512_fmadd_ps(v[i], _mm512_set1_ps(tail[FG_ACT8_D * rows + i]), sum[i]);
     }
     for (int i = 0; i < rows; i++)
         _mm512_mask_storeu_ps(y + (size_t)i * stride, keep, sum[i]);
+}
+
+/* Unpacks `count` records into a panel; returns the place after them. */
+VNNI INLINE const uint8_t *vnni_fill(struct fg_group_traits t, const uint8_t *p, uint32_t count,
+                                     uint8_t *wide)
+{
+    const size_t record = fg_group_record(t), quants = fg_group_quants(t);
+    __m512 dd = _mm512_setzero_ps(), mm = dd, d = dd, m = dd;
+    for (uint32_t b = 0; b < count; b++, p += record, wide += fg_vnni_wide(t.runs, t.mins)) {
+        p = vnni_header(t, p, b, &dd, &mm);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            __m512i w[4];
+            vnni_unpack(t, p, h, w);
+            vnni_centre(t, w);
+            for (int j = 0; j < 4; j++)
+                _mm512_store_si512(wide + (4 * h + j) * 64, w[j]);
+        }
+        for (int r = 0; r < t.runs; r++) {
+            vnni_scales(t, p + quants, r, dd, mm, &d, &m);
+            _mm512_store_ps(wide + 512 + r * 64, d);
+            if (t.mins)
+                _mm512_store_ps(wide + 512 + (t.runs + r) * 64, m);
+        }
+    }
+    return p;
+}
+
+/* Records of a panel: even shares of k, whole blocks of 256 where the type has them. */
+static inline uint32_t vnni_panel_records(struct fg_group_traits t, uint32_t blocks)
+{
+    if (t.super)
+        return blocks < 16 ? blocks : 16;
+    uint32_t panels = (blocks + VNNI_RECORDS - 1) / VNNI_RECORDS;
+    return (blocks + panels - 1) / panels;
+}
+
+/* The road of many rows, for outputs [r, last) of at most two groups. */
+VNNI INLINE void vnni_many(struct fg_group_traits t, const uint8_t *packed, uint32_t k,
+                           const uint8_t *act, uint32_t m, float *y, size_t stride, uint32_t r,
+                           uint32_t last)
+{
+    _Alignas(64) uint8_t wide[2][VNNI_RECORDS * (512 + 256)];
+    const size_t bytes = fg_group_bytes(t, k);
+    const uint32_t blocks = k / 32, records = vnni_panel_records(t, blocks);
+    const int groups = last - r > FG_GROUP_ROWS ? 2 : 1;
+    const uint8_t *p[2] = {packed + r / FG_GROUP_ROWS * bytes, NULL};
+    p[1] = p[0] + bytes;
+    for (uint32_t b = 0; b < blocks; b += records) {
+        uint32_t count = blocks - b < records ? blocks - b : records;
+        for (int g = 0; g < groups; g++)
+            p[g] = vnni_fill(t, p[g], count, wide[g]);
+        for (uint32_t i = 0; i < m; i += FG_ACT8_ROWS) {
+            uint32_t rows = m - i < FG_ACT8_ROWS ? m - i : FG_ACT8_ROWS;
+            fg_vnni_panel_fn fn = fg_vnni_panels[t.runs - 1][t.mins][rows - 1];
+            struct fg_vnni_panel job = {
+                .act = act + ((size_t)i * blocks + (size_t)b * rows) * FG_ACT8_RECORD,
+                .count = count, .step = i == 0 ? (uint32_t)fg_group_record(t) : 0,
+                .add = b > 0, .stride = stride,
+            };
+            for (int g = 0; g < groups; g++) {
+                uint32_t left = last - r - (uint32_t)g * FG_GROUP_ROWS;
+                job.wide = wide[g];
+                job.ahead = p[g] + (groups == 2 && b + count == blocks ? bytes : 0);
+                job.keep = left >= 16 ? 0xffff : (1u << left) - 1;
+                job.y = y + (size_t)i * stride + r + (size_t)g * FG_GROUP_ROWS;
+                fn(&job);
+            }
+        }
+    }
 }
 
 VNNI INLINE void vnni_multiply(struct fg_group_traits t, const struct fg_matrix *w,
@@ -161,36 +257,41 @@ VNNI INLINE void vnni_multiply(struct fg_group_traits t, const struct fg_matrix 
 {
     const size_t bytes = fg_group_bytes(t, w->k);
     const uint32_t blocks = w->k / 32;
+    if (m > VNNI_FEW) {
+        for (uint32_t r = first; r < last; r += 2 * FG_GROUP_ROWS)
+            vnni_many(t, w->packed, w->k, act, m, y, stride, r,
+                      last - r < 2 * FG_GROUP_ROWS ? last : r + 2 * FG_GROUP_ROWS);
+        return;
+    }
     for (uint32_t r = first; r < last; r += FG_GROUP_ROWS) {
         const uint8_t *p = (const uint8_t *)w->packed + r / FG_GROUP_ROWS * bytes;
         uint32_t left = last - r;
         __mmask16 keep = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-        const uint8_t *a = act;
-        uint32_t i = 0;
-        for (; m - i >= 8; i += 8, a += (size_t)8 * blocks * FG_ACT8_RECORD)
-            vnni_tile(t, 8, p, a, blocks, y + (size_t)i * stride + r, stride, keep);
-        float *out = y + (size_t)i * stride + r;
-        switch (m - i) {
+        float *out = y + r;
+        switch (m) {
         case 1:
-            vnni_tile(t, 1, p, a, blocks, out, stride, keep);
+            vnni_tile(t, 1, p, act, blocks, out, stride, keep);
             break;
         case 2:
-            vnni_tile(t, 2, p, a, blocks, out, stride, keep);
+            vnni_tile(t, 2, p, act, blocks, out, stride, keep);
             break;
         case 3:
-            vnni_tile(t, 3, p, a, blocks, out, stride, keep);
+            vnni_tile(t, 3, p, act, blocks, out, stride, keep);
             break;
         case 4:
-            vnni_tile(t, 4, p, a, blocks, out, stride, keep);
+            vnni_tile(t, 4, p, act, blocks, out, stride, keep);
             break;
         case 5:
-            vnni_tile(t, 5, p, a, blocks, out, stride, keep);
+            vnni_tile(t, 5, p, act, blocks, out, stride, keep);
             break;
         case 6:
-            vnni_tile(t, 6, p, a, blocks, out, stride, keep);
+            vnni_tile(t, 6, p, act, blocks, out, stride, keep);
             break;
         case 7:
-            vnni_tile(t, 7, p, a, blocks, out, stride, keep);
+            vnni_tile(t, 7, p, act, blocks, out, stride, keep);
+            break;
+        case 8:
+            vnni_tile(t, 8, p, act, blocks, out, stride, keep);
             break;
         default:
             break;

@@ -117,7 +117,7 @@ static const struct fg_kernel_ops bf16_ops = {.act_kind = FG_ACT_FLOAT, .tile = 
 const struct fg_kernel_ops *fg_ops_wide(int32_t type, enum fg_isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == FG_ISA_AVX512_VNNI)
+    if (isa >= FG_ISA_AVX512_VNNI)
         return type == FG_F32    ? &f32_ops
                : type == FG_F16  ? &f16_ops
                : type == FG_BF16 ? &bf16_ops

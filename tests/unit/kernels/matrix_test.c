@@ -146,7 +146,7 @@ static void products_agree_with_the_reference(void **unused)
     (void)unused;
     for (size_t t = 0; t < TYPES; t++)
         for (int isa = 0; isa <= (int)fg_isa_detect(); isa++)
-            for (uint32_t m = 1; m <= 19; m += m < 9 ? 1 : 5)
+            for (uint32_t m = 1; m <= 19 && fg_isa_runs((enum fg_isa)isa); m += m < 9 ? 1 : 5)
                 for (int exact = 0; exact < 2; exact++) {
                     const uint32_t *size = sizes[(m + t) % 4];
                     uint8_t *file = weights_new(all_types[t], size[0], size[1]);
