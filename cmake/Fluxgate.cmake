@@ -30,6 +30,8 @@ if(FLUXGATE_SANITIZE)
   string(REPLACE ";" "," sanitizers "${FLUXGATE_SANITIZE}")
   add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${sanitizers})
+  # GCC warns of memory that is only poisoned, and of paths the instrumentation adds.
+  add_compile_options($<$<C_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 else()
   add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
 endif()
@@ -59,7 +61,10 @@ function(fg_module name)
   set_target_properties(${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name}
                         LIBRARY_OUTPUT_DIRECTORY ${FLUXGATE_MODULE_DIR})
   target_link_libraries(${name} PRIVATE ${ARG_LINK})
-  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL)
+  if(NOT FLUXGATE_SANITIZE) # clang leaves the sanitizer's symbols to the executable
+    target_link_options(${name} PRIVATE -Wl,--no-undefined)
+  endif()
   install(TARGETS ${name} LIBRARY DESTINATION lib/fluxgate)
 endfunction()
 
