@@ -84,6 +84,8 @@ static bool fill_entry(struct fg_catalog *c, struct fg_model_entry *e,
            copy(a, f && f->family.len ? f->family : m->family, &e->family) &&
            copy(a, f && f->quantization.len ? f->quantization : m->quantization,
                 &e->quantization) &&
+           copy(a, fg_str_of(f ? f->backend : NULL), &e->backend) &&
+           copy(a, fg_str_of(f ? f->own_name : NULL), &e->own_name) &&
            copy(a, error, &e->error) && copy(a, m->system, &e->system) &&
            copy(a, m->license, &e->license) && copy(a, m->template_go, &e->template_go) &&
            copy(a, m->params_json, &e->params_json) && copy(a, m->from, &e->modelfile_from) &&

@@ -248,6 +248,7 @@ int32_t fg_hub_open(const struct fg_conf *conf, struct fg_registry *registry, st
     fg_list_init(&hub->limbo);
     fg_list_init(&hub->scanners);
     fg_list_init(&hub->facts_done);
+    fg_list_init(&hub->listed_done);
     fg_list_init(&hub->facts);
     fg_list_init(&hub->ready.waiters);
     open_metrics(hub);
@@ -331,18 +332,24 @@ static bool unload_all(struct fg_hub *hub)
     return empty;
 }
 
+static bool is_asking(const struct fg_hub *hub)
+{
+    return hub->inspecting || fg_listed_is_asking(hub);
+}
+
 void fg_hub_close(struct fg_hub *hub)
 {
     struct fg_list *node;
     if (!hub)
         return;
     fg_keeper_stop(hub);
-    bool clean = unload_all(hub) && !hub->inspecting;
-    for (int i = 0; hub->inspecting && i < 500; i++) { /* at most 5 s for one file */
+    bool clean = unload_all(hub) && !is_asking(hub);
+    for (int i = 0; is_asking(hub) && i < 500; i++) { /* at most 5 s for one file */
         fg_inspect_collect(hub);
-        if (hub->inspecting)
+        fg_listed_collect(hub);
+        if (is_asking(hub))
             usleep(10000);
-        clean = !hub->inspecting && fg_list_empty(&hub->lives);
+        clean = !is_asking(hub) && fg_list_empty(&hub->lives);
     }
     if (!clean || fg_hub_running(hub)) { /* a plugin still holds what is ours: leave it */
         fg_log(FG_LOG_WARN, "hub_left_open", "jobs=%u", fg_hub_running(hub));
@@ -353,6 +360,7 @@ void fg_hub_close(struct fg_hub *hub)
     for (uint32_t i = 0; i < FG_LANES; i++)
         free(hub->lanes[i]);
     fg_catalog_release(hub->catalog);
+    fg_listed_done(hub);
     fg_store_list_done(&hub->list);
     fg_settings_done(&hub->set);
     free(hub->lost_path);

@@ -35,6 +35,9 @@ struct fg_model_entry { /* immutable; belongs to its snapshot */
                                  incref from two threads, use json_dumps or iterate */
     /* From an Ollama manifest; empty for a bare GGUF */
     struct fg_str system, license, template_go, params_json, messages_json, modelfile_from;
+    /* A model that a backend has by itself (list()); both empty for a file, and path for these. */
+    struct fg_str backend;  /* the only one that can serve it */
+    struct fg_str own_name; /* what it is called there */
 };
 struct fg_catalog; /* a snapshot, shared and counted */
 const struct fg_catalog *fg_hub_catalog(struct fg_hub *); /* retained for the caller [any] */

@@ -16,6 +16,7 @@
 
 #include "flow/catalog.h"
 #include "flow/hub.h"
+#include "flow/listed.h"
 #include "flow/queue.h"
 #include "flow/route.h"
 #include "plugin/stream.h"
@@ -114,6 +115,13 @@ struct fg_backend_metrics {
     struct fg_metric *first_token;
 };
 
+struct fg_listing { /* what a backend said it has by itself, the keeper's */
+    struct fg_listed *listed; /* NULL: nothing yet */
+    uint32_t generation;      /* of the start at which it was asked */
+    bool is_asked, is_known;  /* an answer is due; one came */
+    uint64_t asked_ns;
+};
+
 struct fg_ready_wait;
 struct fg_hub {
     struct fg_registry *registry;
@@ -130,6 +138,7 @@ struct fg_hub {
     bool scan_forced, stopping;      /* [lock] */
     struct fg_list facts_done;       /* [lock] from inspections to the keeper */
     bool inspect_over;               /* [lock] */
+    struct fg_list listed_done;      /* [lock] from list() to the keeper */
     uint32_t draining, running;      /* atomic */
     uint64_t last_good_ns;           /* atomic: a job ended well */
     struct {                         /* [lock] the check behind /ready */
@@ -149,6 +158,7 @@ struct fg_hub {
     uint64_t keeper_next_ns; /* [lock] when it wakes by itself */
     struct fg_store_list list;
     struct fg_list facts;
+    struct fg_listing listings[FG_ROUTE_MAX];
     uint64_t scanned_ns, checked_ns, stamp;
     bool inspecting;
     uint32_t no_inspect; /* bits of backends without the extension */

@@ -247,6 +247,8 @@ fg_hub_inspect(struct fg_hub *hub, struct fg_worker *worker, struct fg_str name,
     else if (entry->error.len)
         fg_fail(&err, FG_INVALID, "%.*s", (int)(entry->error.len > 240 ? 240 : entry->error.len),
                 entry->error.ptr);
+    else if (!entry->path.len)
+        fg_fail(&err, FG_UNSUPPORTED, "the model is no file here");
     else if (at < 0)
         fg_fail(&err, FG_DEVICE_LOST, "no backend is up");
     else if (!(i = calloc(1, sizeof *i)))

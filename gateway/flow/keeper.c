@@ -1,7 +1,8 @@
 /*
  * The keeper: one thread that sleeps until it is poked or a model's keep_alive ends. It scans the
- * disk, makes the snapshots of the catalog and lets models expire. It is the only one that waits
- * on the disk, and it never calls a plugin.
+ * disk, has files inspected and backends list what they have, makes the snapshots of the catalog
+ * and lets models expire. It is the only one that waits on the disk, and it never calls a plugin
+ * itself.
  */
 #include <errno.h>
 #include <poll.h>
@@ -29,20 +30,18 @@ void fg_hub_poke(struct fg_hub *hub)
 
 static void publish(struct fg_hub *hub)
 {
-    uint32_t n = hub->list.count;
-    struct fg_facts **facts = calloc(n ? n : 1, sizeof *facts);
+    struct fg_store_list all;
+    struct fg_facts **facts;
     const struct fg_catalog *fresh = NULL;
-    if (!facts)
-        return;
-    for (uint32_t i = 0; i < n; i++)
-        facts[i] = fg_inspect_known(hub, &hub->list.items[i]);
-    if (fg_catalog_new(&hub->list, facts, &fresh, NULL) == FG_OK) {
+    if (fg_listed_merge(hub, &all, &facts) &&
+        fg_catalog_new(&all, facts, &fresh, NULL) == FG_OK) {
         pthread_mutex_lock(&hub->lock);
         const struct fg_catalog *old = hub->catalog;
         hub->catalog = fresh;
         pthread_mutex_unlock(&hub->lock);
         fg_catalog_release(old);
     }
+    free(all.items);
     free(facts);
 }
 
@@ -130,7 +129,8 @@ static void preload(struct fg_hub *hub)
     }
 }
 
-static void turn(struct fg_hub *hub)
+/* Returns when it wants to be called again. */
+static uint64_t turn(struct fg_hub *hub)
 {
     pthread_mutex_lock(&hub->lock);
     bool forced = hub->scan_forced;
@@ -138,17 +138,21 @@ static void turn(struct fg_hub *hub)
     bool facts = hub->inspect_over;
     hub->scan_forced = hub->inspect_over = false;
     pthread_mutex_unlock(&hub->lock);
-    if (facts) {
+    if (facts)
         fg_inspect_collect(hub);
+    if (fg_listed_collect(hub) || facts)
         publish(hub);
-    }
+    fg_listed_next(hub, forced);
     uint64_t old_ns = (asked ? UNKNOWN_MS : CHECK_MS) * FG_NS_PER_MS;
     if (forced || !hub->scanned_ns || fg_clock_ns() - hub->checked_ns > old_ns)
         scan(hub, forced);
-    if (asked)
+    const uint64_t listed_ns = fg_listed_wait_until(hub, fg_clock_ns());
+    if (asked && !listed_ns)
         wake_scanners(hub);
-    preload(hub);
+    if (!listed_ns)
+        preload(hub);
     fg_inspect_next(hub);
+    return listed_ns ? listed_ns : FG_NEVER;
 }
 
 static void wait_for_work(struct fg_hub *hub, uint64_t next_ns)
@@ -173,8 +177,8 @@ static void *run(void *arg)
         pthread_mutex_unlock(&hub->lock);
         if (stopping)
             return NULL;
-        turn(hub);
-        wait_for_work(hub, fg_live_sweep(hub, fg_clock_ns()));
+        const uint64_t again = turn(hub), expiry = fg_live_sweep(hub, fg_clock_ns());
+        wait_for_work(hub, again < expiry ? again : expiry);
     }
 }
 

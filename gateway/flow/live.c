@@ -163,18 +163,22 @@ struct survey { /* of the backends, taken without our lock: reading one takes th
     uint32_t count;
 };
 
-static void look(struct fg_hub *hub, uint32_t excluded, const char *why, struct survey *s)
+static void look(struct fg_hub *hub, const struct fg_model_entry *entry, uint32_t excluded,
+                 const char *why, struct survey *s)
 {
     s->count = fg_registry_count(hub->registry);
     if (s->count > FG_ROUTE_MAX)
         s->count = FG_ROUTE_MAX;
     for (uint32_t i = 0; i < s->count; i++) {
         struct fg_backend_slot *slot = fg_registry_at(hub->registry, i);
+        const bool is_apart =
+            entry->backend.len && !fg_str_is(entry->backend, fg_backend_name(slot));
         fg_backend_get_status(slot, &s->status[i]);
         s->backends[i] = (struct fg_route_backend){
             .name = fg_backend_name(slot),
             .state = s->status[i].state,
             .reason = s->status[i].reason,
+            .is_apart = is_apart,
             .excluded = excluded >> i & 1,
             .why_excluded = why,
         };
@@ -302,7 +306,7 @@ int32_t fg_live_acquire(struct fg_hub_job *job, struct fg_job_end *end, struct f
     struct fg_hub *hub = job->hub;
     struct survey s;
     struct fg_after after;
-    look(hub, job->excluded, job->first_error.text, &s);
+    look(hub, job->entry, job->excluded, job->first_error.text, &s);
     tell_skipped(job, &s);
     fg_after_init(&after);
     pthread_mutex_lock(&hub->lock);
@@ -326,7 +330,7 @@ void fg_live_preload(struct fg_hub *hub, const struct fg_catalog *catalog,
 {
     struct survey s;
     struct fg_after after;
-    look(hub, 0, NULL, &s);
+    look(hub, entry, 0, NULL, &s);
     if (!s.route.candidate_count)
         return;
     fg_after_init(&after);

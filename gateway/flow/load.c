@@ -60,7 +60,7 @@ static int32_t load(struct fg_live *live, struct loaded *got, struct fg_error *e
         return fg_fail(err, FG_DEVICE_LOST, "backend \"%s\" is not up", live->backend);
     struct fg_model_spec spec = {
         .size = sizeof spec,
-        .name = live->entry->name,
+        .name = live->entry->own_name.len ? live->entry->own_name : live->entry->name,
         .path = live->entry->path,
         .context = live->asked_context,
         .max_running = live->parallel,

@@ -12,6 +12,8 @@ void fg_route(const struct fg_route_backend *backends, uint32_t count, struct fg
     for (uint32_t i = 0; i < count && i < FG_ROUTE_MAX; i++) {
         const struct fg_route_backend *b = &backends[i];
         const char *why = NULL;
+        if (b->is_apart)
+            continue;
         if (b->excluded)
             why = b->why_excluded ? b->why_excluded : "it failed there";
         else if (b->state != FG_BACKEND_UP)

@@ -14,6 +14,7 @@ struct fg_route_backend { /* in the configured order of preference */
     const char *name;
     int32_t state;      /* enum fg_backend_state */
     const char *reason; /* why it is not up */
+    bool is_apart;      /* the model is another backend's own: not even told as skipped */
     bool excluded;      /* this job already failed there for good */
     const char *why_excluded;
 };

@@ -1,7 +1,7 @@
 /*
  * What a request will be answered, worked out whole when it comes: the tokens and how many of them,
  * where a stop string cuts them, the text of a rendering, how long the prompt is. say.c only walks
- * along it. Runs on a worker, so what takes long is bounded: prompts beyond a few KiB are estimated.
+ * along it. Runs on a worker, so what takes long is bounded: prompts beyond 4 KiB are estimated.
  */
 #include "fake/fake.h"
 
@@ -17,7 +17,7 @@ static int32_t no_memory(struct fg_error *err)
     return fg_fail(err, FG_NO_MEMORY, "fake: no memory for a job");
 }
 
-/* ---- embeddings -------------------------------------------------------------------------------- */
+/* ---- embeddings ------------------------------------------------------------------------------ */
 
 static uint64_t mix(uint64_t x) /* splitmix64 */
 {
@@ -51,7 +51,7 @@ void fg_fake_embed(struct fg_str text, float *values, uint32_t count)
         add_word(text, values, count);
 }
 
-/* ---- the prompt -------------------------------------------------------------------------------- */
+/* ---- the prompt ------------------------------------------------------------------------------ */
 
 static const char *role_name(int32_t role)
 {
@@ -104,7 +104,7 @@ static struct fg_str asked(const struct fg_request *r)
     return FG_STR("");
 }
 
-/* ---- generating -------------------------------------------------------------------------------- */
+/* ---- generating ------------------------------------------------------------------------------ */
 
 static int32_t find_stop(struct fg_job *job, struct fg_error *err)
 {
@@ -188,7 +188,7 @@ static int32_t generate(struct fg_job *job, struct fg_error *err)
     return rc == FG_OK ? make_room(job, err) : rc;
 }
 
-/* ---- the other operations ---------------------------------------------------------------------- */
+/* ---- the other operations -------------------------------------------------------------------- */
 
 static int32_t embed(struct fg_job *job, struct fg_error *err)
 {

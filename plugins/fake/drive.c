@@ -15,7 +15,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 
-/* ---- heap, [lock] ------------------------------------------------------------------------------ */
+/* ---- heap, [lock] ---------------------------------------------------------------------------- */
 
 static void place(struct fg_fake_driver *d, uint32_t at, struct fg_job *job)
 {
@@ -63,7 +63,7 @@ static struct fg_job *pop_locked(struct fg_fake_driver *d)
     return top;
 }
 
-/* ---- jobs -------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 static void free_job(struct fg_job *job)
 {
@@ -174,7 +174,7 @@ void fg_fake_driver_forget(struct fg_fake_driver *d, uint32_t jobs)
     pthread_mutex_unlock(&d->lock);
 }
 
-/* ---- the table's side, [worker] ---------------------------------------------------------------- */
+/* ---- the table's side, [worker] -------------------------------------------------------------- */
 
 /* Refused by the script, or because the slots are taken. On FG_OK a slot is held. */
 static int32_t admit(struct fg_model *m, struct fg_error *err)

@@ -25,7 +25,7 @@
 
 #define FG_FAKE_NEVER INT64_MAX
 
-/* ---- config.c ---------------------------------------------------------------------------------- */
+/* ---- config.c -------------------------------------------------------------------------------- */
 
 enum fg_fake_garbage { /* ways to break the contract on purpose */
     FG_FAKE_CLEAN = 0,
@@ -58,7 +58,7 @@ struct fg_fake_config {
 int32_t fg_fake_config_parse(struct fg_str json, struct fg_fake_config *, struct fg_error *);
 void fg_fake_config_done(struct fg_fake_config *);
 
-/* ---- words.c ----------------------------------------------------------------------------------- */
+/* ---- words.c --------------------------------------------------------------------------------- */
 
 struct fg_fake_vocab; /* ids 0..255 are bytes, then the distinct words of a text */
 struct fg_fake_ids {
@@ -75,7 +75,7 @@ void fg_fake_tokenize(const struct fg_fake_vocab *, struct fg_str text, struct f
  * on a worker. */
 uint32_t fg_fake_count(const struct fg_fake_vocab *, struct fg_str text);
 
-/* ---- jobs -------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 enum { FG_FAKE_UNQUEUED = -1 };
 struct fg_job {

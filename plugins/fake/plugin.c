@@ -83,7 +83,7 @@ static int32_t fake_list(struct fg_backend *b, fg_model_visit *visit, void *ctx,
     return FG_OK;
 }
 
-/* ---- loading ----------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static const struct fg_fake_script *find_script(const struct fg_backend *b,
                                                 const struct fg_model_spec *spec)
@@ -154,6 +154,8 @@ static int32_t fake_load(struct fg_backend *b, const struct fg_model_spec *spec,
                          struct fg_model **out, struct fg_error *err)
 {
     const struct fg_fake_script *s = find_script(b, spec);
+    if (!s && spec->path.len && !b->config.files) /* another backend may */
+        return fg_fail(err, FG_UNSUPPORTED, "fake: model files are not read");
     if (!s)
         return fg_fail(err, FG_NOT_FOUND, "fake: no model \"%.*s\" is in the script",
                        (int)(spec->name.len < 100 ? spec->name.len : 100),
@@ -204,7 +206,7 @@ static void fake_unload(struct fg_model *m)
     free_model(m);
 }
 
-/* ---- figures ----------------------------------------------------------------------------------- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 static void fake_metrics(struct fg_backend *b, fg_metric_visit *visit, void *ctx)
 {

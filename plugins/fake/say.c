@@ -213,7 +213,7 @@ static int32_t say_one(struct fg_job *job, struct fg_fake_turn *turn)
     }
 }
 
-/* ---- the script's surprises ------------------------------------------------------------------- */
+/* ---- the script's surprises ------------------------------------------------------------------ */
 
 static int32_t say_garbage(struct fg_job *job, struct fg_fake_turn *turn)
 {
@@ -250,7 +250,7 @@ static bool surprise(struct fg_job *job, struct fg_fake_turn *turn)
     return false;
 }
 
-/* ---- the walk --------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 static int32_t say_started(struct fg_job *job, struct fg_fake_turn *turn)
 {

@@ -28,7 +28,7 @@ struct fg_job { /* from submit() to release() */
     struct fg_job *next;
     struct fg_model *model;
     struct fg_stream *stream;
-    struct fg_str text;          /* to be echoed; lies in the request, which stays until release() */
+    struct fg_str text;          /* to be echoed; in the request, which stays until release() */
     struct fg_str stop;          /* where it was cut */
     size_t at;                   /* bytes said; the thread's */
     struct fg_usage usage;       /* the thread's */
@@ -69,7 +69,7 @@ static bool is(struct fg_str s, const char *text)
     return s.len == strlen(text) && (s.len == 0 || memcmp(s.ptr, text, s.len) == 0);
 }
 
-/* ---- the thread: one word of one job a turn ----------------------------------------------------- */
+/* ---- the thread: one word of one job a turn -------------------------------------------------- */
 
 static struct fg_str next_word(struct fg_str text, size_t at)
 {
@@ -90,8 +90,9 @@ static int32_t say_word(struct fg_job *job)
 {
     if (!job->started) {
         job->started = true;
-        return emit(job, &(struct fg_event){
-                             .size = sizeof(struct fg_event), .kind = FG_EV_STARTED, .usage = &job->usage});
+        return emit(job, &(struct fg_event){.size = sizeof(struct fg_event),
+                                            .kind = FG_EV_STARTED,
+                                            .usage = &job->usage});
     }
     const struct fg_str word = next_word(job->text, job->at);
     job->at += word.len;
@@ -187,7 +188,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- jobs, [worker] ----------------------------------------------------------------------------- */
+/* ---- jobs, [worker] -------------------------------------------------------------------------- */
 
 /* What this backend cannot do is refused by name, never silently left out. */
 static int32_t check(const struct fg_request *r, struct fg_error *err)
@@ -220,8 +221,9 @@ static void cut_at_stops(const struct fg_request *r, struct fg_job *job)
 {
     for (uint32_t i = 0; i < r->stop_count; i++) {
         const struct fg_str stop = r->stops[i];
-        const char *hit =
-            stop.len && job->text.len ? memmem(job->text.ptr, job->text.len, stop.ptr, stop.len) : NULL;
+        const char *hit = NULL;
+        if (stop.len && job->text.len)
+            hit = memmem(job->text.ptr, job->text.len, stop.ptr, stop.len);
         if (hit) {
             job->text.len = (size_t)(hit - job->text.ptr);
             job->stop = stop;
@@ -237,7 +239,8 @@ static uint32_t words_in(struct fg_str text)
     return words;
 }
 
-static struct fg_job *new_job(struct fg_model *m, const struct fg_request *r, struct fg_stream *stream)
+static struct fg_job *new_job(struct fg_model *m, const struct fg_request *r,
+                              struct fg_stream *stream)
 {
     struct fg_job *job = calloc(1, sizeof *job);
     if (!job)
@@ -320,7 +323,8 @@ static struct fg_model_info describe(void)
 }
 
 /* This backend has a model by itself, as a remote server would; one that opens files lists none. */
-static int32_t echo_list(struct fg_backend *b, fg_model_visit *visit, void *ctx, struct fg_error *err)
+static int32_t echo_list(struct fg_backend *b, fg_model_visit *visit, void *ctx,
+                         struct fg_error *err)
 {
     (void)b;
     (void)err;
@@ -332,7 +336,9 @@ static int32_t echo_list(struct fg_backend *b, fg_model_visit *visit, void *ctx,
 static int32_t echo_load(struct fg_backend *b, const struct fg_model_spec *spec,
                          struct fg_model **out, struct fg_error *err)
 {
-    if (spec->path.len || !is(spec->name, model_name))
+    if (spec->path.len) /* another backend may */
+        return fail(err, FG_UNSUPPORTED, "echo: model files are not read");
+    if (!is(spec->name, model_name))
         return fail(err, FG_NOT_FOUND, "echo: the only model here is \"%s\"", model_name);
     struct fg_model *m = calloc(1, sizeof *m);
     if (!m)

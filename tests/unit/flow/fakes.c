@@ -193,12 +193,33 @@ void fake_failed(uint32_t job, int32_t status, const char *text)
 {
     emit(job, FG_EV_FAILED, text, status);
 }
+static int32_t p_list(struct fg_backend *b, fg_model_visit *visit, void *ctx, struct fg_error *err)
+{
+    static const char *const bad[] = {"", "two words", "../up", "x:cloud"};
+    (void)b, (void)err;
+    fake.lists++;
+    struct fg_model_info info = {.size = sizeof info,
+                                 .can = FG_CAN_CHAT,
+                                 .family = FG_STR("toy\xFF"),
+                                 .parameters = 9,
+                                 .context = 77};
+    for (size_t i = 0; fake.own_model && i < sizeof bad / sizeof *bad; i++) {
+        info.name = fg_str_of(bad[i]);
+        visit(ctx, &info);
+    }
+    info.name = fg_str_of(fake.own_model);
+    if (fake.own_model)
+        visit(ctx, &info);
+    return FG_OK;
+}
 static int32_t p_load(struct fg_backend *b, const struct fg_model_spec *spec, struct fg_model **out,
                       struct fg_error *err)
 {
     (void)b;
     fake.loads++;
     fake.last_context = spec->context;
+    snprintf(fake.loaded_name, sizeof fake.loaded_name, "%.*s", FG_STR_ARG(spec->name));
+    snprintf(fake.loaded_path, sizeof fake.loaded_path, "%.*s", FG_STR_ARG(spec->path));
     if (fake.load_status != FG_OK)
         return fg_fail(err, fake.load_status, "tensor blk.0: bad offset");
     fake.live_models++;
@@ -274,6 +295,7 @@ static const struct fg_plugin plugin = {
     .abi = FG_ABI,
     .name = "toy",
     .version = "1",
+    .list = p_list,
     .load = p_load,
     .info = p_info,
     .unload = p_unload,

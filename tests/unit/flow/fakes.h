@@ -20,6 +20,9 @@ struct fake {
     struct fg_stream *streams[64]; /* of the jobs, by number of submit */
     const char *inspect_json;      /* NULL: the plugin cannot look into files */
     uint32_t inspects;
+    const char *own_model; /* what list() tells; NULL: nothing */
+    uint32_t lists;
+    char loaded_name[64], loaded_path[128];
     bool cancel_ends;     /* cancel() emits DONE/CANCELLED */
     bool control_stopped; /* the control thread takes no tasks: a load that lasts */
 };

@@ -143,6 +143,7 @@ static int teardown(void **state)
     assert_int_equal(fake.live_jobs, 0);
     /* Everything idle is told to go; the control thread must turn for it to happen. */
     fake.control_stopped = false;
+    until(&fake.lists, fake.state == FG_BACKEND_UP);
     static const char *const names[] = {"toy", "other"};
     for (size_t i = 0; i < 2; i++) {
         fg_hub_unload(hub, fake_worker(), fg_str_of(names[i]), nothing, NULL);
@@ -618,6 +619,41 @@ static void catalog_learns_what_the_files_say(void **state)
     assert_int_equal(fake.inspects, 4); /* each file once in the background */
 }
 
+static void a_backend_serves_models_that_are_no_files(void **state)
+{
+    (void)state;
+    struct client c = {0}, late = {0};
+    fake.own_model = "Mine";
+    ask_for(&c, "mine", 0, false); /* waits until the backend has told what it has */
+    until(&fake.submits, 1);
+    fake_text(0, "x");
+    fake_done(0);
+    until(&c.overs, 1);
+    assert_int_equal(c.reason, FG_JOB_OK);
+    assert_string_equal(fake.loaded_name, "Mine"); /* as the backend calls it */
+    assert_string_equal(fake.loaded_path, "");
+    const struct fg_catalog *catalog = fg_hub_catalog(hub);
+    assert_int_equal(fg_catalog_count(catalog), 3); /* two files, and one name that is one */
+    const struct fg_model_entry *e = fg_catalog_find(catalog, FG_STR("mine:latest"), NULL);
+    assert_non_null(e);
+    assert_true(fg_str_is(e->backend, "toy"));
+    assert_true(fg_str_is(e->family, "toy")); /* cut where it is no UTF-8 any more */
+    assert_int_equal(e->digest.len, 64);
+    assert_int_equal(e->context, 77);
+    assert_int_equal(e->can, FG_CAN_CHAT);
+    fg_catalog_release(catalog);
+    fg_hub_unload(hub, fake_worker(), FG_STR("mine"), nothing, NULL);
+    until(&fake.unloads, 1);
+    fake.own_model = NULL; /* it was taken away there */
+    __atomic_add_fetch(&fake.generation, 1, __ATOMIC_RELEASE);
+    fg_hub_backend_changed(hub, fake_slot());
+    until(&fake.lists, 2);
+    usleep(20000); /* the keeper takes the answer in */
+    ask_for(&late, "mine", 0, false);
+    until(&late.overs, 1);
+    assert_int_equal(late.reason, FG_JOB_MODEL_UNKNOWN);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -647,6 +683,7 @@ int main(void)
         T(model_expires_by_itself),
         T(ready_asks_for_a_real_token),
         T(catalog_learns_what_the_files_say),
+        T(a_backend_serves_models_that_are_no_files),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     fake_done_world();

@@ -37,6 +37,23 @@ static void what_is_skipped_is_told(void **state)
     assert_true(r.may_come_back);
 }
 
+static void anothers_own_model_is_not_told_as_skipped(void **state)
+{
+    (void)state;
+    const struct fg_route_backend b[] = {
+        {.name = "cpu", .state = FG_BACKEND_UP, .is_apart = true},
+        {.name = "old", .state = FG_BACKEND_DOWN, .is_apart = true},
+        {.name = "fake", .state = FG_BACKEND_UP}};
+    struct fg_route r;
+    fg_route(b, 3, &r);
+    assert_int_equal(r.candidate_count, 1);
+    assert_int_equal(r.candidates[0].index, 2);
+    assert_int_equal(r.skipped_count, 0);
+    fg_route(b, 2, &r);
+    assert_int_equal(r.candidate_count, 0);
+    assert_false(r.may_come_back);
+}
+
 static void only_what_restarts_may_come_back(void **state)
 {
     (void)state;
@@ -56,6 +73,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_of_the_configuration_is_kept),
         cmocka_unit_test(what_is_skipped_is_told),
+        cmocka_unit_test(anothers_own_model_is_not_told_as_skipped),
         cmocka_unit_test(only_what_restarts_may_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
