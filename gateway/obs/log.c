@@ -144,10 +144,10 @@ static uint64_t count_lines(const char *bytes, size_t n)
     return lines;
 }
 
-static size_t tell_dropped(char *out, uint64_t count)
+static size_t tell_dropped(char *out, size_t room, uint64_t count)
 {
-    size_t n = put_head(out, LINE_BYTES, FG_LOG_WARN, "log_dropped");
-    return n + (size_t)snprintf(out + n, LINE_BYTES - n, " lines=%llu\n", (unsigned long long)count);
+    size_t n = put_head(out, room, FG_LOG_WARN, "log_dropped");
+    return n + (size_t)snprintf(out + n, room - n, " lines=%llu\n", (unsigned long long)count);
 }
 
 static void write_batch(const char *bytes, size_t n, uint64_t untold)
@@ -155,7 +155,7 @@ static void write_batch(const char *bytes, size_t n, uint64_t untold)
     char line[160];
     size_t lost = write_out(the.fd, bytes, n);
     uint64_t lines = lost ? count_lines(bytes + n - lost, lost) : 0;
-    if (!lost && untold && write_out(the.fd, line, tell_dropped(line, untold)) == 0)
+    if (!lost && untold && write_out(the.fd, line, tell_dropped(line, sizeof line, untold)) == 0)
         untold = 0;
     if (!lines && !untold)
         return;
