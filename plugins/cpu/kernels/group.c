@@ -10,7 +10,7 @@
 
 #include "cpu/kernels/act.h"
 #include "cpu/kernels/ops.h"
-#include "cpu/kernels/vnni.h"
+#include "cpu/kernels/panel.h"
 #include "engine/gguf/quant.h"
 
 const uint8_t fg_group_table[16] = {1,   24,  45,  63,  79,  93,  106, 118,
@@ -299,32 +299,43 @@ static void group_row(const struct fg_matrix *w, uint32_t row, float *out)
 }
 
 #if defined(__x86_64__)
-#define OPS(type, fn)                                                                              \
-    [type] = {.act_kind = FG_ACT_INT8,                                                             \
-              .tile = FG_GROUP_ROWS,                                                               \
-              .packed_bytes = group_bytes,                                                         \
-              .pack = group_pack,                                                                  \
-              .row = group_row,                                                                    \
-              .multiply = fn}
-static const struct fg_kernel_ops vnni_ops[] = {
-    OPS(FG_Q4_0, fg_vnni_q4_0),     OPS(FG_Q4_1, fg_vnni_q4_1),     OPS(FG_Q5_0, fg_vnni_q5_0),
-    OPS(FG_Q5_1, fg_vnni_q5_1),     OPS(FG_Q8_0, fg_vnni_q8_0),     OPS(FG_Q2_K, fg_vnni_q2_k),
-    OPS(FG_Q3_K, fg_vnni_q3_k),     OPS(FG_Q4_K, fg_vnni_q4_k),     OPS(FG_Q5_K, fg_vnni_q5_k),
-    OPS(FG_Q6_K, fg_vnni_q6_k),     OPS(FG_IQ4_NL, fg_vnni_iq4_nl), OPS(FG_IQ4_XS, fg_vnni_iq4_xs),
+static const struct fg_group_kernel *kernel_of(int32_t type, enum fg_isa isa)
+{
+    const bool super = traits[type].super;
+    const struct fg_group_kernel *k;
+    if (isa >= FG_ISA_AVX512_VNNI)
+        k = super ? fg_vnni_super : fg_vnni_block;
+    else if (isa == FG_ISA_AVX_VNNI)
+        k = super ? fg_avxvnni_super : fg_avxvnni_block;
+    else
+        k = super ? fg_avx2_super : fg_avx2_block;
+    return k + type;
+}
+
+static void group_multiply(const struct fg_matrix *w, const void *act, const struct fg_product *p)
+{
+    fg_group_multiply(w, traits[w->type], kernel_of(w->type, w->isa), act, p);
+}
+
+static const struct fg_kernel_ops group_ops = {
+    .act_kind = FG_ACT_INT8,
+    .tile = 2 * FG_GROUP_ROWS, /* panels are of two groups */
+    .packed_bytes = group_bytes,
+    .pack = group_pack,
+    .row = group_row,
+    .multiply = group_multiply,
 };
-#endif
 
 const struct fg_kernel_ops *fg_ops_group(int32_t type, enum fg_isa isa)
 {
-#if defined(__x86_64__)
-    if (isa >= FG_ISA_AVX512_VNNI && (size_t)type < sizeof(vnni_ops) / sizeof(vnni_ops[0]) &&
-        vnni_ops[type].multiply)
-        return &vnni_ops[type];
-#endif
-    (void)type;
-    (void)isa;
-    (void)group_bytes;
-    (void)group_pack;
-    (void)group_row;
+    bool laid_out = (size_t)type < sizeof(traits) / sizeof(traits[0]) && traits[type].low;
+    return laid_out && isa >= FG_ISA_AVX2 ? &group_ops : NULL;
+}
+#else
+const struct fg_kernel_ops *fg_ops_group(int32_t type, enum fg_isa isa)
+{
+    (void)type, (void)isa;
+    (void)group_bytes, (void)group_pack, (void)group_row;
     return NULL;
 }
+#endif

@@ -84,5 +84,14 @@ void fg_act_quantize(int32_t kind, const float *x, size_t stride, uint32_t m, ui
 void fg_matrix_multiply(const struct fg_matrix *w, const void *act, uint32_t m, float *y,
                         size_t y_stride, uint32_t first, uint32_t last)
 {
-    ops_of(w)->multiply(w, act, m, y, y_stride, first, last);
+    struct fg_product p = {.y = y, .stride = y_stride, .m = m, .first = first, .last = last};
+    ops_of(w)->multiply(w, act, &p);
+}
+
+void fg_matrix_multiply_add(const struct fg_matrix *w, const void *act, uint32_t m, float *y,
+                            size_t y_stride, uint32_t first, uint32_t last)
+{
+    struct fg_product p = {
+        .y = y, .stride = y_stride, .m = m, .first = first, .last = last, .add = true};
+    ops_of(w)->multiply(w, act, &p);
 }

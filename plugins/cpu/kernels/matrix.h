@@ -62,4 +62,8 @@ void fg_act_quantize(int32_t kind, const float *x, size_t stride, uint32_t m, ui
 void fg_matrix_multiply(const struct fg_matrix *, const void *act, uint32_t m, float *y,
                         size_t y_stride, uint32_t first, uint32_t last);
 
+/* The same, added to what y holds: a residual, or a bias written there before. Costs no more. */
+void fg_matrix_multiply_add(const struct fg_matrix *, const void *act, uint32_t m, float *y,
+                            size_t y_stride, uint32_t first, uint32_t last);
+
 #endif

@@ -13,14 +13,19 @@ enum { /* act_kind: how a batch of activations is laid out */
     FG_ACT_FLOAT = 0, /* m rows of k floats */
     FG_ACT_INT8 = 1,  /* see act.c */
 };
+struct fg_product { /* the arguments of fg_matrix_multiply */
+    float *y;
+    size_t stride;
+    uint32_t m, first, last;
+    bool add; /* to y instead of into it */
+};
 struct fg_kernel_ops {
     int32_t act_kind;
     uint32_t tile;
     size_t (*packed_bytes)(const struct fg_matrix *);
     void (*pack)(const struct fg_matrix *, const void *rows, uint32_t first, uint32_t last);
     void (*row)(const struct fg_matrix *, uint32_t row, float *out);
-    void (*multiply)(const struct fg_matrix *, const void *act, uint32_t m, float *y,
-                     size_t y_stride, uint32_t first, uint32_t last);
+    void (*multiply)(const struct fg_matrix *, const void *act, const struct fg_product *);
 };
 
 /* Weights stay in the file's layout and become float a block at a time: every type, every machine;

@@ -69,8 +69,7 @@ static dot_fn dot_of(enum fg_isa isa)
     return dot_any;
 }
 
-static void plain_multiply(const struct fg_matrix *w, const void *act, uint32_t m, float *y,
-                           size_t y_stride, uint32_t first, uint32_t last)
+static void plain_multiply(const struct fg_matrix *w, const void *act, const struct fg_product *p)
 {
     const struct fg_quant_info *info = fg_quant_info(w->type);
     size_t row_bytes = fg_matrix_row_bytes(w);
@@ -78,15 +77,15 @@ static void plain_multiply(const struct fg_matrix *w, const void *act, uint32_t 
     float run[RUN];
     dot_fn dot = dot_of(w->isa);
 
-    for (uint32_t r = first; r < last; r++) {
+    for (uint32_t r = p->first; r < p->last; r++) {
         const uint8_t *row = (const uint8_t *)w->packed + r * row_bytes;
         for (uint32_t at = 0; at < w->k; at += RUN) {
             uint32_t count = w->k - at < RUN ? w->k - at : RUN;
             fg_dequantize(w->type, row + (size_t)at / info->block * info->block_bytes, run, count);
-            for (uint32_t i = 0; i < m; i++) {
-                float *out = y + i * y_stride + r;
+            for (uint32_t i = 0; i < p->m; i++) {
+                float *out = p->y + i * p->stride + r;
                 float sum = dot(run, x + (size_t)i * w->k + at, count);
-                *out = at == 0 ? sum : *out + sum;
+                *out = at == 0 && !p->add ? sum : *out + sum;
             }
         }
     }

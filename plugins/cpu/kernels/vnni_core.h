@@ -1,10 +1,8 @@
 /*
  * cpu/kernels/vnni_core.h - AVX-512 VNNI products of one weight type. Private to vnni*.c.
  *
- * Everything is inlined with constant traits. Two roads: for a few rows of activations each record
- * is unpacked into registers and used at once (memory is the limit: prefetch far ahead); for more,
- * panels of two groups are unpacked into the first-level cache and multiplied with tile after tile
- * of rows by vnni_panel.c.
+ * `direct` and `fill` of panel.h; everything is inlined with constant traits and, in `direct`, a
+ * constant count of rows. The panels are multiplied by vnni_panel.c, which knows no types.
  */
 #ifndef FG_CPU_VNNI_CORE_H
 #define FG_CPU_VNNI_CORE_H
@@ -17,10 +15,6 @@
 
 #define VNNI   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma,avx2")))
 #define INLINE static inline __attribute__((always_inline))
-
-#define VNNI_AHEAD  4096 /* bytes to prefetch ahead; measured on Sapphire Rapids, 98 MB */
-#define VNNI_RECORDS 18u /* of a panel: two panels and a tile fit into 48 KiB */
-#define VNNI_FEW     8u  /* rows that go the direct road */
 
 VNNI INLINE __m512i vnni_four(const uint8_t *p)
 {
@@ -157,17 +151,19 @@ VNNI INLINE void vnni_run(struct fg_group_traits t, int rows, int r, const uint8
 }
 
 /* The direct road: one group of 16 outputs by `rows` activation rows of one tile. */
-VNNI INLINE void vnni_tile(struct fg_group_traits t, int rows, const uint8_t *p, const uint8_t *act,
-                           uint32_t blocks, float *y, size_t stride, __mmask16 keep)
+VNNI INLINE void vnni_tile(struct fg_group_traits t, int rows, const struct fg_direct *job)
 {
     __m512 sum[8], v[8], dd = _mm512_setzero_ps(), mm = dd, d = dd, m = dd;
     const size_t record = fg_group_record(t), quants = fg_group_quants(t);
+    const __mmask16 keep = (__mmask16)((1u << job->outputs) - 1);
+    const uint8_t *p = job->packed, *act = job->act;
     for (int i = 0; i < rows; i++)
-        sum[i] = _mm512_setzero_ps();
-    for (uint32_t b = 0; b < blocks; b++, p += record, act += rows * (int)FG_ACT8_RECORD) {
+        sum[i] = job->add ? _mm512_maskz_loadu_ps(keep, job->y + (size_t)i * job->stride)
+                          : _mm512_setzero_ps();
+    for (uint32_t b = 0; b < job->blocks; b++, p += record, act += rows * (int)FG_ACT8_RECORD) {
         p = vnni_header(t, p, b, &dd, &mm);
         for (size_t at = 0; at < record; at += 64)
-            _mm_prefetch((const char *)p + VNNI_AHEAD + at, _MM_HINT_T0);
+            _mm_prefetch((const char *)p + FG_AHEAD + at, _MM_HINT_T0);
 #pragma GCC unroll 2
         for (int r = 0; r < t.runs; r++) {
             vnni_scales(t, p + quants, r, dd, mm, &d, &m);
@@ -178,7 +174,7 @@ VNNI INLINE void vnni_tile(struct fg_group_traits t, int rows, const uint8_t *p,
             sum[i] = _mm512_fmadd_ps(v[i], _mm512_set1_ps(tail[FG_ACT8_D * rows + i]), sum[i]);
     }
     for (int i = 0; i < rows; i++)
-        _mm512_mask_storeu_ps(y + (size_t)i * stride, keep, sum[i]);
+        _mm512_mask_storeu_ps(job->y + (size_t)i * job->stride, keep, sum[i]);
 }
 
 /* Unpacks `count` records into a panel; returns the place after them. */
@@ -187,7 +183,7 @@ VNNI INLINE const uint8_t *vnni_fill(struct fg_group_traits t, const uint8_t *p,
 {
     const size_t record = fg_group_record(t), quants = fg_group_quants(t);
     __m512 dd = _mm512_setzero_ps(), mm = dd, d = dd, m = dd;
-    for (uint32_t b = 0; b < count; b++, p += record, wide += fg_vnni_wide(t.runs, t.mins)) {
+    for (uint32_t b = 0; b < count; b++, p += record, wide += FG_VNNI_WIDE((unsigned)t.runs, t.mins)) {
         p = vnni_header(t, p, b, &dd, &mm);
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
@@ -207,103 +203,49 @@ VNNI INLINE const uint8_t *vnni_fill(struct fg_group_traits t, const uint8_t *p,
     return p;
 }
 
-/* Records of a panel: even shares of k, whole blocks of 256 where the type has them. */
-static inline uint32_t vnni_panel_records(struct fg_group_traits t, uint32_t blocks)
+VNNI INLINE void vnni_direct(struct fg_group_traits t, const struct fg_direct *p)
 {
-    if (t.super)
-        return blocks < 16 ? blocks : 16;
-    uint32_t panels = (blocks + VNNI_RECORDS - 1) / VNNI_RECORDS;
-    return (blocks + panels - 1) / panels;
-}
-
-/* The road of many rows, for outputs [r, last) of at most two groups. */
-VNNI INLINE void vnni_many(struct fg_group_traits t, const uint8_t *packed, uint32_t k,
-                           const uint8_t *act, uint32_t m, float *y, size_t stride, uint32_t r,
-                           uint32_t last)
-{
-    _Alignas(64) uint8_t wide[2][VNNI_RECORDS * (512 + 256)];
-    const size_t bytes = fg_group_bytes(t, k);
-    const uint32_t blocks = k / 32, records = vnni_panel_records(t, blocks);
-    const int groups = last - r > FG_GROUP_ROWS ? 2 : 1;
-    const uint8_t *p[2] = {packed + r / FG_GROUP_ROWS * bytes, NULL};
-    p[1] = p[0] + bytes;
-    for (uint32_t b = 0; b < blocks; b += records) {
-        uint32_t count = blocks - b < records ? blocks - b : records;
-        for (int g = 0; g < groups; g++)
-            p[g] = vnni_fill(t, p[g], count, wide[g]);
-        for (uint32_t i = 0; i < m; i += FG_ACT8_ROWS) {
-            uint32_t rows = m - i < FG_ACT8_ROWS ? m - i : FG_ACT8_ROWS;
-            fg_vnni_panel_fn fn = fg_vnni_panels[t.runs - 1][t.mins][rows - 1];
-            struct fg_vnni_panel job = {
-                .act = act + ((size_t)i * blocks + (size_t)b * rows) * FG_ACT8_RECORD,
-                .count = count, .step = i == 0 ? (uint32_t)fg_group_record(t) : 0,
-                .add = b > 0, .stride = stride,
-            };
-            for (int g = 0; g < groups; g++) {
-                uint32_t left = last - r - (uint32_t)g * FG_GROUP_ROWS;
-                job.wide = wide[g];
-                job.ahead = p[g] + (groups == 2 && b + count == blocks ? bytes : 0);
-                job.keep = left >= 16 ? 0xffff : (1u << left) - 1;
-                job.y = y + (size_t)i * stride + r + (size_t)g * FG_GROUP_ROWS;
-                fn(&job);
-            }
-        }
-    }
-}
-
-VNNI INLINE void vnni_multiply(struct fg_group_traits t, const struct fg_matrix *w,
-                               const void *act, uint32_t m, float *y, size_t stride,
-                               uint32_t first, uint32_t last)
-{
-    const size_t bytes = fg_group_bytes(t, w->k);
-    const uint32_t blocks = w->k / 32;
-    if (m > VNNI_FEW) {
-        for (uint32_t r = first; r < last; r += 2 * FG_GROUP_ROWS)
-            vnni_many(t, w->packed, w->k, act, m, y, stride, r,
-                      last - r < 2 * FG_GROUP_ROWS ? last : r + 2 * FG_GROUP_ROWS);
-        return;
-    }
-    for (uint32_t r = first; r < last; r += FG_GROUP_ROWS) {
-        const uint8_t *p = (const uint8_t *)w->packed + r / FG_GROUP_ROWS * bytes;
-        uint32_t left = last - r;
-        __mmask16 keep = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-        float *out = y + r;
-        switch (m) {
-        case 1:
-            vnni_tile(t, 1, p, act, blocks, out, stride, keep);
-            break;
-        case 2:
-            vnni_tile(t, 2, p, act, blocks, out, stride, keep);
-            break;
-        case 3:
-            vnni_tile(t, 3, p, act, blocks, out, stride, keep);
-            break;
-        case 4:
-            vnni_tile(t, 4, p, act, blocks, out, stride, keep);
-            break;
-        case 5:
-            vnni_tile(t, 5, p, act, blocks, out, stride, keep);
-            break;
-        case 6:
-            vnni_tile(t, 6, p, act, blocks, out, stride, keep);
-            break;
-        case 7:
-            vnni_tile(t, 7, p, act, blocks, out, stride, keep);
-            break;
-        case 8:
-            vnni_tile(t, 8, p, act, blocks, out, stride, keep);
-            break;
-        default:
-            break;
-        }
+    switch (p->tile) {
+    case 1:
+        vnni_tile(t, 1, p);
+        break;
+    case 2:
+        vnni_tile(t, 2, p);
+        break;
+    case 3:
+        vnni_tile(t, 3, p);
+        break;
+    case 4:
+        vnni_tile(t, 4, p);
+        break;
+    case 5:
+        vnni_tile(t, 5, p);
+        break;
+    case 6:
+        vnni_tile(t, 6, p);
+        break;
+    case 7:
+        vnni_tile(t, 7, p);
+        break;
+    case 8:
+        vnni_tile(t, 8, p);
+        break;
+    default:
+        break;
     }
 }
 
 #define VNNI_KERNEL(name, ...)                                                                     \
-    VNNI void name(const struct fg_matrix *w, const void *act, uint32_t m, float *y,               \
-                   size_t y_stride, uint32_t first, uint32_t last)                                 \
+    VNNI static void direct_##name(const struct fg_direct *p)                                      \
     {                                                                                              \
-        vnni_multiply((struct fg_group_traits)__VA_ARGS__, w, act, m, y, y_stride, first, last);   \
+        vnni_direct((struct fg_group_traits)__VA_ARGS__, p);                                       \
+    }                                                                                              \
+    VNNI static const uint8_t *fill_##name(const uint8_t *packed, uint32_t count, uint8_t *wide)   \
+    {                                                                                              \
+        return vnni_fill((struct fg_group_traits)__VA_ARGS__, packed, count, wide);                \
     }
+#define VNNI_ENTRY(name, runs, mins, panel_fn)                                                     \
+    {.few = 8, .wide = FG_VNNI_WIDE(runs, mins), .direct = direct_##name, .fill = fill_##name,     \
+     .panel = panel_fn}
 
 #endif

@@ -8,95 +8,154 @@
  * offsets of signed weights are taken off by where the integer sum starts (act.h).
  */
 #if defined(__x86_64__)
+#include <string.h>
+
 #include "cpu/kernels/vnni_core.h"
 
-VNNI INLINE __m512 bcast(const float *p)
+/* Where the rows of a sub-tile stand in a record of a tile of t rows. */
+struct view {
+    const uint8_t *w[2]; /* wide weights of each group */
+    const uint8_t *q;
+    const float *d, *all[2]; /* by run */
+    const int32_t *minus[2];
+};
+
+VNNI INLINE void view_open(struct view *v, int runs, const struct fg_panel *p, uint32_t i)
 {
-    return _mm512_set1_ps(*p);
+    const uint32_t t = p->tile;
+    const float *tail = (const float *)(const void *)(p->act + (size_t)t * 32) + i;
+    const int32_t *whole = (const int32_t *)(const void *)tail;
+    v->w[0] = p->wide[0];
+    v->w[1] = p->wide[1];
+    v->q = p->act + (size_t)i * 32;
+    v->d = tail + FG_ACT8_D * t;
+    for (int r = 0; r < runs; r++) {
+        v->all[r] = tail + (runs == 1 ? FG_ACT8_ALL : FG_ACT8_LOW + (uint32_t)r) * t;
+        v->minus[r] =
+            whole + (runs == 1 ? FG_ACT8_MINUS_ALL : FG_ACT8_MINUS_LOW + (uint32_t)r) * t;
+    }
 }
 
-/* Run r of a record: integer dots of `rows` rows, as float. */
-VNNI INLINE void run_dots(int runs, bool mins, int rows, int r, const uint8_t *w,
-                          const uint8_t *act, __m512 dot[8])
+/* dots[g][i]: run r of record b, group g by row i, as float. */
+VNNI INLINE void run_dots(int runs, bool mins, int groups, int rows, int r, const struct view *at,
+                          size_t step, size_t w_step, __m512 dots[2][4])
 {
-    const int32_t *whole = (const int32_t *)(const void *)(act + rows * 32) +
-                           (runs == 1 ? FG_ACT8_MINUS_ALL : FG_ACT8_MINUS_LOW + r) * rows;
-    __m512i acc[8];
-    for (int i = 0; i < rows; i++)
-        acc[i] = mins ? _mm512_setzero_si512() : _mm512_set1_epi32(whole[i]);
+    __m512i acc[2][4];
+    for (int i = 0; i < rows; i++) {
+        __m512i start = mins ? _mm512_setzero_si512()
+                             : vnni_four((const uint8_t *)at->minus[r] + step + i * 4);
+        for (int g = 0; g < groups; g++)
+            acc[g][i] = start;
+    }
 #pragma GCC unroll 8
     for (int j = 8 / runs * r; j < 8 / runs * (r + 1); j++) {
-        __m512i v = _mm512_load_si512(w + j * 64);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++)
-            acc[i] = _mm512_dpbusd_epi32(acc[i], v, vnni_four(act + i * 32 + j * 4));
+        __m512i w[2];
+        for (int g = 0; g < groups; g++)
+            w[g] = _mm512_load_si512(at->w[g] + w_step + j * 64);
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) {
+            __m512i a = vnni_four(at->q + step + i * 32 + j * 4);
+#pragma GCC unroll 2
+            for (int g = 0; g < groups; g++)
+                acc[g][i] = _mm512_dpbusd_epi32(acc[g][i], w[g], a);
+        }
     }
-    for (int i = 0; i < rows; i++)
-        dot[i] = _mm512_cvtepi32_ps(acc[i]);
+    for (int g = 0; g < groups; g++)
+        for (int i = 0; i < rows; i++)
+            dots[g][i] = _mm512_cvtepi32_ps(acc[g][i]);
 }
 
-VNNI INLINE void panel(int runs, bool mins, int rows, const struct fg_vnni_panel *p)
+VNNI INLINE __m512 row_float(const float *p, size_t step, int i)
 {
-    const size_t record = fg_vnni_wide(runs, mins);
-    const uint8_t *w = p->wide, *act = p->act, *ahead = p->ahead;
-    const uint32_t step = p->step;
-    const __mmask16 keep = (__mmask16)p->keep;
-    __m512 sum[8], v[8], dot[8];
-    for (int i = 0; i < rows; i++)
-        sum[i] = p->add ? _mm512_maskz_loadu_ps(keep, p->y + (size_t)i * p->stride)
-                        : _mm512_setzero_ps();
-    for (uint32_t b = p->count; b > 0; b--, w += record, act += rows * (int)FG_ACT8_RECORD) {
-        const float *tail = (const float *)(const void *)(act + rows * 32);
-        for (uint32_t at = 0; at < step; at += 64)
-            _mm_prefetch((const char *)ahead + at, _MM_HINT_T0);
-        ahead += step;
+    float f;
+    memcpy(&f, (const uint8_t *)p + step + i * 4, 4);
+    return _mm512_set1_ps(f);
+}
+
+VNNI INLINE void sub_tile(int runs, bool mins, int groups, int rows, const struct fg_panel *p,
+                          uint32_t first)
+{
+    const size_t record = FG_VNNI_WIDE((unsigned)runs, mins), stride = p->stride;
+    const size_t act_record = (size_t)p->tile * FG_ACT8_RECORD;
+    const uint8_t *ahead = p->ahead;
+    float *y = p->y + (size_t)first * stride;
+    __m512 sum[2][4], v[2][4], dots[2][4];
+    struct view at;
+    __mmask16 keep[2];
+
+    for (int g = 0; g < groups; g++)
+        keep[g] = (__mmask16)((1u << p->outputs[g]) - 1);
+    view_open(&at, runs, p, first);
+    for (int g = 0; g < groups; g++)
+        for (int i = 0; i < rows; i++)
+            sum[g][i] = p->add ? _mm512_maskz_loadu_ps(keep[g],
+                                                       y + (size_t)i * stride + g * 16)
+                               : _mm512_setzero_ps();
+    size_t step = 0, w_step = 0;
+    for (uint32_t b = p->count; b > 0; b--, step += act_record, w_step += record) {
+        for (uint32_t line = 0; line < p->ahead_step; line += 64)
+            _mm_prefetch((const char *)ahead + line, _MM_HINT_T0);
+        ahead += p->ahead_step;
 #pragma GCC unroll 2
         for (int r = 0; r < runs; r++) {
-            run_dots(runs, mins, rows, r, w, act, dot);
-            __m512 d = _mm512_load_ps(w + 512 + r * 64);
-            for (int i = 0; i < rows; i++)
-                v[i] = r == 0 ? _mm512_mul_ps(dot[i], d) : _mm512_fmadd_ps(dot[i], d, v[i]);
-            if (!mins)
-                continue;
-            const float *all = tail + (runs == 1 ? FG_ACT8_ALL : FG_ACT8_LOW + r) * rows;
-            __m512 m = _mm512_load_ps(w + 512 + runs * 64 + r * 64);
-            for (int i = 0; i < rows; i++)
-                sum[i] = _mm512_fmadd_ps(m, bcast(all + i), sum[i]);
+            run_dots(runs, mins, groups, rows, r, &at, step, w_step, dots);
+            for (int g = 0; g < groups; g++) {
+                const uint8_t *scales = at.w[g] + w_step + 512;
+                __m512 d = _mm512_load_ps(scales + r * 64);
+                for (int i = 0; i < rows; i++)
+                    v[g][i] = r == 0 ? _mm512_mul_ps(dots[g][i], d)
+                                     : _mm512_fmadd_ps(dots[g][i], d, v[g][i]);
+                if (!mins)
+                    continue;
+                __m512 m = _mm512_load_ps(scales + (runs + r) * 64);
+                for (int i = 0; i < rows; i++)
+                    sum[g][i] = _mm512_fmadd_ps(m, row_float(at.all[r], step, i), sum[g][i]);
+            }
         }
-        for (int i = 0; i < rows; i++)
-            sum[i] = _mm512_fmadd_ps(v[i], bcast(tail + FG_ACT8_D * rows + i), sum[i]);
+        for (int i = 0; i < rows; i++) {
+            __m512 d = row_float(at.d, step, i);
+            for (int g = 0; g < groups; g++)
+                sum[g][i] = _mm512_fmadd_ps(v[g][i], d, sum[g][i]);
+        }
     }
-    for (int i = 0; i < rows; i++)
-        _mm512_mask_storeu_ps(p->y + (size_t)i * p->stride, keep, sum[i]);
+    for (int g = 0; g < groups; g++)
+        for (int i = 0; i < rows; i++)
+            _mm512_mask_storeu_ps(y + (size_t)i * stride + g * 16, keep[g],
+                                  sum[g][i]);
 }
 
-#define PANEL(runs, mins, rows)                                                                    \
-    VNNI static void panel_##runs##_##mins##_##rows(const struct fg_vnni_panel *p)                 \
-    {                                                                                              \
-        panel(runs, mins, rows, p);                                                                \
+VNNI INLINE void tile(int runs, bool mins, int groups, struct fg_panel *p)
+{
+    uint32_t i = 0;
+    for (; i + 4 <= p->tile; i += 4, p->ahead_step = 0)
+        sub_tile(runs, mins, groups, 4, p, i);
+    switch (p->tile - i) {
+    case 1:
+        sub_tile(runs, mins, groups, 1, p, i);
+        break;
+    case 2:
+        sub_tile(runs, mins, groups, 2, p, i);
+        break;
+    case 3:
+        sub_tile(runs, mins, groups, 3, p, i);
+        break;
+    default:
+        break;
     }
-#define PANELS(runs, mins)                                                                         \
-    PANEL(runs, mins, 1)                                                                           \
-    PANEL(runs, mins, 2)                                                                           \
-    PANEL(runs, mins, 3)                                                                           \
-    PANEL(runs, mins, 4)                                                                           \
-    PANEL(runs, mins, 5)                                                                           \
-    PANEL(runs, mins, 6)                                                                           \
-    PANEL(runs, mins, 7)                                                                           \
-    PANEL(runs, mins, 8)
-#define NAMES(runs, mins)                                                                          \
-    {                                                                                              \
-        panel_##runs##_##mins##_1, panel_##runs##_##mins##_2, panel_##runs##_##mins##_3,           \
-            panel_##runs##_##mins##_4, panel_##runs##_##mins##_5, panel_##runs##_##mins##_6,       \
-            panel_##runs##_##mins##_7, panel_##runs##_##mins##_8                                   \
-    }
-PANELS(1, 0)
-PANELS(1, 1)
-PANELS(2, 0)
-PANELS(2, 1)
+}
 
-const fg_vnni_panel_fn fg_vnni_panels[2][2][8] = {{NAMES(1, 0), NAMES(1, 1)},
-                                                  {NAMES(2, 0), NAMES(2, 1)}};
+#define PANEL(name, runs, mins)                                                                    \
+    VNNI void name(struct fg_panel *p)                                                             \
+    {                                                                                              \
+        if (p->groups == 2)                                                                        \
+            tile(runs, mins, 2, p);                                                                \
+        else                                                                                       \
+            tile(runs, mins, 1, p);                                                                \
+    }
+PANEL(fg_vnni_panel_1, 1, false)
+PANEL(fg_vnni_panel_1_mins, 1, true)
+PANEL(fg_vnni_panel_2, 2, false)
+PANEL(fg_vnni_panel_2_mins, 2, true)
 #else
 typedef int fg_vnni_panel_is_empty;
 #endif

@@ -39,7 +39,7 @@ WIDE INLINE void step(int32_t type, int rows, int batch, const uint8_t *p, size_
 }
 
 WIDE INLINE void tile(int32_t type, int rows, int batch, const uint8_t *p, size_t row_bytes,
-                      const float *x, uint32_t k, float *y, size_t stride)
+                      const float *x, uint32_t k, float *y, size_t stride, bool add)
 {
     __m512 sum[4][4];
     uint32_t at = 0;
@@ -52,39 +52,41 @@ WIDE INLINE void tile(int32_t type, int rows, int batch, const uint8_t *p, size_
         step(type, rows, batch, p, row_bytes, x, k, at, (__mmask16)((1u << (k - at)) - 1), sum);
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < batch; i++)
-            y[(size_t)i * stride + (size_t)r] = _mm512_reduce_add_ps(sum[r][i]);
+{
+            float *out = y + (size_t)i * stride + (size_t)r, v = _mm512_reduce_add_ps(sum[r][i]);
+            *out = add ? *out + v : v;
+        }
 }
 
 WIDE INLINE void batches(int32_t type, int rows, const uint8_t *p, size_t row_bytes, const float *x,
-                         uint32_t m, uint32_t k, float *y, size_t stride)
+                         uint32_t m, uint32_t k, float *y, size_t stride, bool add)
 {
     for (; m >= 4; m -= 4, x += (size_t)4 * k, y += 4 * stride)
-        tile(type, rows, 4, p, row_bytes, x, k, y, stride);
+        tile(type, rows, 4, p, row_bytes, x, k, y, stride, add);
     if (m == 3)
-        tile(type, rows, 3, p, row_bytes, x, k, y, stride);
+        tile(type, rows, 3, p, row_bytes, x, k, y, stride, add);
     else if (m == 2)
-        tile(type, rows, 2, p, row_bytes, x, k, y, stride);
+        tile(type, rows, 2, p, row_bytes, x, k, y, stride, add);
     else if (m == 1)
-        tile(type, rows, 1, p, row_bytes, x, k, y, stride);
+        tile(type, rows, 1, p, row_bytes, x, k, y, stride, add);
 }
 
-WIDE INLINE void multiply(int32_t type, const struct fg_matrix *w, const void *act, uint32_t m,
-                          float *y, size_t stride, uint32_t first, uint32_t last)
+WIDE INLINE void multiply(int32_t type, const struct fg_matrix *w, const void *act,
+                          const struct fg_product *p)
 {
     size_t row_bytes = fg_matrix_row_bytes(w);
-    const uint8_t *p = (const uint8_t *)w->packed;
-    uint32_t r = first;
-    for (; r + 4 <= last; r += 4)
-        batches(type, 4, p + r * row_bytes, row_bytes, act, m, w->k, y + r, stride);
-    for (; r < last; r++)
-        batches(type, 1, p + r * row_bytes, row_bytes, act, m, w->k, y + r, stride);
+    const uint8_t *rows = (const uint8_t *)w->packed;
+    uint32_t r = p->first;
+    for (; r + 4 <= p->last; r += 4)
+        batches(type, 4, rows + r * row_bytes, row_bytes, act, p->m, w->k, p->y + r, p->stride, p->add);
+    for (; r < p->last; r++)
+        batches(type, 1, rows + r * row_bytes, row_bytes, act, p->m, w->k, p->y + r, p->stride, p->add);
 }
 
 #define KERNEL(name, type)                                                                         \
-    WIDE static void name(const struct fg_matrix *w, const void *act, uint32_t m, float *y,        \
-                          size_t y_stride, uint32_t first, uint32_t last)                          \
+    WIDE static void name(const struct fg_matrix *w, const void *act, const struct fg_product *p)  \
     {                                                                                              \
-        multiply(type, w, act, m, y, y_stride, first, last);                                       \
+        multiply(type, w, act, p);                                                                 \
     }
 KERNEL(wide_f32, FG_F32)
 KERNEL(wide_f16, FG_F16)

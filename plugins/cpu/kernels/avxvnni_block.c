@@ -1,0 +1,28 @@
+/*
+ * cpu/kernels/avxvnni_block.c - AVX-VNNI products of the types with blocks of 32. See x2_core.h.
+ */
+#if defined(__x86_64__)
+#define X2_VNNI 1
+#include "cpu/kernels/x2_core.h"
+#include "engine/gguf/quant.h"
+
+X2_KERNEL(q4_0, FG_TRAITS_Q4_0)
+X2_KERNEL(q4_1, FG_TRAITS_Q4_1)
+X2_KERNEL(q5_0, FG_TRAITS_Q5_0)
+X2_KERNEL(q5_1, FG_TRAITS_Q5_1)
+X2_KERNEL(q8_0, FG_TRAITS_Q8_0)
+X2_KERNEL(iq4_nl, FG_TRAITS_IQ4_NL)
+X2_PANEL(panel_mins, FG_TRAITS_Q4_1)
+X2_PANEL(panel_centred, FG_TRAITS_Q8_0)
+
+const struct fg_group_kernel fg_avxvnni_block[FG_GROUP_TYPES] = {
+    [FG_Q4_0] = X2_ENTRY(q4_0, panel_centred),
+    [FG_Q4_1] = X2_ENTRY(q4_1, panel_mins),
+    [FG_Q5_0] = X2_ENTRY(q5_0, panel_centred),
+    [FG_Q5_1] = X2_ENTRY(q5_1, panel_mins),
+    [FG_Q8_0] = X2_ENTRY(q8_0, panel_centred),
+    [FG_IQ4_NL] = X2_ENTRY(iq4_nl, panel_centred),
+};
+#else
+typedef int fg_avxvnni_block_is_empty;
+#endif
