@@ -26,6 +26,9 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
+/* Keeps the compiler from turning a chain of sums into a tree, for which 16 registers are too few. */
+#define X2_STAY(v) __asm__("" : "+x"(v))
+
 #define X2_ROWS 4 /* rows of activations at once */
 
 /* What a loop must know at compile time. Wide records: 512 bytes of weights, float d[runs][16],
@@ -173,6 +176,7 @@ X2 INLINE void x2_chunk(struct x2_shape s, int rows, int from, int count, const 
                 } else {
                     __m256i v = _mm256_maddubs_epi16(w[h], a);
                     narrow[h][i] = j == from ? v : _mm256_add_epi16(narrow[h][i], v);
+                    X2_STAY(narrow[h][i]);
                 }
             }
         }
