@@ -43,7 +43,7 @@
                   "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES
 #define KANA "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+"
 #define CJK "[\\x{4E00}-\\x{9FA5}\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
-#define NO_MARKS " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{964}\\x{6D4}\\x{60C}]+"
+#define NO_MARKS " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{964}\\x{6D4}\\x{60C})]+"
 
 /* Letters with case, as DeepSeek's first tokenizer lists them (an old edition of Unicode). */
 #define CASED \
@@ -104,7 +104,7 @@ static const struct rule rules[] = {
     {" deepseek-v3 hunyuan-dense joyai-llm ", {"\\p{N}{1,3}", KANA, DEEPSEEK3}, {0}},
     {" poro-chat bloom gpt3-finnish ", {NO_MARKS}, {0}},
     {" viking ", {NO_MARKS, "\\p{N}"}, {0}},
-    {" gemma4 granite-embed-multi-311m sarvam-moe ", {"[^\\n]+|[\\n]+"}, {.over_chars = true}},
+    {" gemma4 granite-embed-multi-311m ", {"[^\\n]+|[\\n]+"}, {.over_chars = true}},
 };
 
 /* ---- use ------------------------------------------------------------------------------------- */
