@@ -27,7 +27,7 @@
 enum {
     READS_A_TURN = 16, /* then others come first */
     REQUESTS_A_TURN = 32,
-    BODY_RATE = 500,   /* bytes/s a body must keep up on average */
+    BYTES_PER_S = 500, /* the least: of a body on average, and of reading a reply */
 };
 
 /* ---- turns ---------------------------------------------------------------------------------- */
@@ -193,6 +193,7 @@ void fg_conn_destroy(struct fg_conn *c)
 {
     if (c->x)
         end_exchange(c, true);
+    event_del(&c->event);
     release(c);
     free(c);
 }
@@ -485,7 +486,7 @@ static bool wait_body(struct fg_conn *c, size_t progress)
     uint64_t age = l->now_ns - c->body_began_ns;
     c->body_got += progress;
     if (age > l->server->span_ns[FG_TIMER_BODY] / 2 &&
-        c->body_got < age / FG_NS_PER_MS * BODY_RATE / 1000) {
+        c->body_got < age / FG_NS_PER_MS * BYTES_PER_S / 1000) {
         fg_conn_expire(c, FG_TIMER_BODY);
         return true;
     }
@@ -755,6 +756,14 @@ bool fg_conn_open(struct fg_loop *l, int fd, const struct fg_address *address, c
     return true;
 }
 
+/* The kernel tells us of room only when a good part of its buffer is free; a slow client that reads
+ * on may need longer than the timeout for that. So the queue in the kernel decides. */
+static bool reads_on(const struct fg_conn *c)
+{
+    uint64_t least = c->loop->server->span_ns[FG_TIMER_WRITE] / FG_NS_PER_MS * BYTES_PER_S / 1000;
+    return fg_out_in_kernel(c) + least < c->kernel_bytes;
+}
+
 void fg_conn_expire(struct fg_conn *c, int kind)
 {
     switch (kind) {
@@ -771,6 +780,10 @@ void fg_conn_expire(struct fg_conn *c, int kind)
         refuse(c, 408, c->x->request.path, "the body of the request took too long");
         break;
     case FG_TIMER_WRITE:
+        if (reads_on(c)) {
+            fg_out_wait(c);
+            return;
+        }
         FG_COUNT("fluxgate_http_write_timeout_total",
                  "Connections cut because the client did not read.");
         reset(c);

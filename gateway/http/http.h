@@ -64,7 +64,7 @@ void fg_http_drain(struct fg_http_server *);
 /* [any] Exchanges now open. */
 uint32_t fg_http_active(const struct fg_http_server *);
 uint32_t fg_http_connections(const struct fg_http_server *);
-void fg_http_close(struct fg_http_server *); /* after the workers stopped */
+void fg_http_close(struct fg_http_server *); /* after fg_worker_join, before fg_worker_close */
 uint16_t fg_http_port(const struct fg_http_server *, uint32_t listen_index);
 
 const struct fg_http_request *fg_exchange_request(const struct fg_exchange *);

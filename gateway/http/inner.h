@@ -68,6 +68,7 @@ struct fg_conn {
     struct fg_chunked *chunked; /* in a chunked body */
     char *out;          /* unsent output, or NULL */
     uint32_t out_at, out_len, out_room;
+    size_t kernel_bytes; /* not yet acknowledged when the wait for room began */
     struct fg_address address;
     char peer[FG_PEER_BYTES];
 };
@@ -95,6 +96,11 @@ struct fg_listener {
     int fd;
 };
 
+struct fg_drain { /* a task that may outlive its loop, in the mailbox of a stopped worker */
+    struct fg_task task;
+    struct fg_loop *loop; /* NULL: it is gone */
+};
+
 struct fg_loop { /* a server's part on one worker */
     struct fg_http_server *server;
     struct fg_worker *worker;
@@ -104,8 +110,8 @@ struct fg_loop { /* a server's part on one worker */
     struct event flush, repeat, tick, wait_accept;
     uint64_t now_ns, tick_ns; /* of this callback; when tick is due, 0: not armed */
     uint64_t random[2];
-    struct fg_task drain;
-    bool is_draining, has_flush, has_repeat;
+    struct fg_drain *drain;   /* posted and not yet run */
+    bool is_draining, has_flush, has_repeat, is_gone;
     char *blocks[FG_BLOCKS_KEPT];
     uint32_t block_count;
     int64_t date_s;
@@ -150,7 +156,7 @@ void fg_timer_init(struct fg_loop *);
 
 /* conn.c */
 bool fg_conn_open(struct fg_loop *, int fd, const struct fg_address *, const char *peer);
-void fg_conn_destroy(struct fg_conn *); /* at server close: no events are touched */
+void fg_conn_destroy(struct fg_conn *); /* at server close, outside of any callback */
 void fg_conn_expire(struct fg_conn *, int kind);
 void fg_conn_drain(struct fg_conn *);
 void fg_conn_settle(struct fg_conn *);  /* sends what is unsent, ends what is over */
@@ -180,6 +186,8 @@ void fg_out_flush(struct fg_conn *);
 /* Unsent output and then body, without copying it when nothing was unsent before. */
 void fg_out_add_large(struct fg_conn *, struct fg_str body);
 void fg_out_drop(struct fg_conn *);
+void fg_out_wait(struct fg_conn *); /* the kernel is full: the write timeout begins */
+size_t fg_out_in_kernel(const struct fg_conn *);
 static inline size_t fg_out_unsent(const struct fg_conn *c)
 {
     return c->out_len - c->out_at;

@@ -5,8 +5,10 @@
  * sets is_broken, and fg_conn_settle() acts on it.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -87,6 +89,18 @@ bool fg_out_add(struct fg_conn *c, const char *data, size_t len)
     return true;
 }
 
+size_t fg_out_in_kernel(const struct fg_conn *c)
+{
+    int bytes = 0;
+    return ioctl(c->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
+}
+
+void fg_out_wait(struct fg_conn *c)
+{
+    c->kernel_bytes = fg_out_in_kernel(c);
+    fg_timer_set(c, FG_TIMER_WRITE);
+}
+
 /* n as send and writev give it. True: go on. */
 static bool took(struct fg_conn *c, ssize_t n, size_t wanted)
 {
@@ -98,7 +112,7 @@ static bool took(struct fg_conn *c, ssize_t n, size_t wanted)
     }
     bool blocked = n < 0 || (size_t)n < wanted;
     if (blocked && (n > 0 || !c->is_blocked)) /* some progress, or the wait begins */
-        fg_timer_set(c, FG_TIMER_WRITE);
+        fg_out_wait(c);
     else if (!blocked && c->timer_kind == FG_TIMER_WRITE)
         fg_timer_set(c, FG_TIMER_NONE);
     c->is_blocked = blocked;

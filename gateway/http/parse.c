@@ -172,8 +172,9 @@ static int start(struct fg_head *h, char c)
 
 static int method(struct fg_head *h, const char *data, uint32_t end)
 {
-    h->at = run(data, h->at, end, FG_CH_TOKEN);
-    if (h->at - h->mark > METHOD_MAX)
+    uint32_t stop = h->mark + METHOD_MAX + 1;
+    h->at = run(data, h->at, end < stop ? end : stop, FG_CH_TOKEN);
+    if (h->at == stop)
         return bad(h, 501, "the method is too long");
     if (h->at == end)
         return FG_PARSE_MORE;

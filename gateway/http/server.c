@@ -154,11 +154,15 @@ static void on_repeat(evutil_socket_t fd, short what, void *arg)
 
 static void drain_loop(struct fg_task *task)
 {
-    struct fg_loop *l = FG_CONTAINER(task, struct fg_loop, drain);
+    struct fg_drain *d = FG_CONTAINER(task, struct fg_drain, task);
+    struct fg_loop *l = d->loop;
+    free(d);
+    if (!l)
+        return;
+    l->drain = NULL;
     fg_loop_enter(l);
     for (uint32_t i = 0; i < l->server->listen_count; i++) {
         struct fg_listener *listener = &l->listeners[i];
-        event_del(&listener->event);
         accept_some(listener, ACCEPTS_A_TURN); /* they were told they are connected */
         event_del(&listener->event);
         close(listener->fd);
@@ -176,7 +180,8 @@ void fg_http_drain(struct fg_http_server *s)
     if (__atomic_exchange_n(&s->draining, 1, __ATOMIC_SEQ_CST))
         return;
     for (uint32_t i = 0; i < s->loop_count; i++)
-        fg_worker_post(s->loops[i]->worker, &s->loops[i]->drain);
+        if (!fg_worker_post(s->loops[i]->worker, &s->loops[i]->drain->task))
+            s->loops[i]->is_gone = true;
 }
 
 uint32_t fg_http_active(const struct fg_http_server *s)
@@ -264,8 +269,9 @@ static int32_t open_listeners(struct fg_http_server *s, const struct fg_conf *co
         if (rc != FG_OK)
             return rc;
         listener->fd = fd;
-        event_assign(&listener->event, l->base, fd, EV_READ | EV_PERSIST, on_accept, listener);
-        if (event_add(&listener->event, NULL) != 0)
+        if (event_assign(&listener->event, l->base, fd, EV_READ | EV_PERSIST, on_accept,
+                         listener) != 0 ||
+            event_add(&listener->event, NULL) != 0)
             return fg_fail(err, FG_NO_MEMORY, "the event loop takes no listener");
     }
     return FG_OK;
@@ -279,11 +285,13 @@ static struct fg_loop *open_loop(struct fg_http_server *s, struct fg_worker *wor
     l->server = s;
     l->worker = worker;
     l->base = fg_worker_base(worker);
-    l->drain.run = drain_loop;
     l->now_ns = fg_clock_ns();
     l->listeners = calloc(s->listen_count ? s->listen_count : 1, sizeof(*l->listeners));
     l->fields = calloc(s->head_limits.header_count, sizeof(*l->fields));
     l->path_room = malloc(s->head_limits.request_line_bytes);
+    l->drain = calloc(1, sizeof(*l->drain));
+    if (l->drain)
+        *l->drain = (struct fg_drain){.task.run = drain_loop, .loop = l};
     for (uint32_t i = 0; l->listeners && i < s->listen_count; i++)
         l->listeners[i] = (struct fg_listener){.loop = l, .fd = -1};
     if (getrandom(l->random, sizeof(l->random), 0) != (ssize_t)sizeof(l->random))
@@ -300,29 +308,29 @@ static struct fg_loop *open_loop(struct fg_http_server *s, struct fg_worker *wor
     return l;
 }
 
-/* The base may be gone by now, so no event is touched: descriptors and memory only. */
-static void close_loop(struct fg_loop *l)
+static void close_loop(struct fg_loop *l, bool drain_is_posted)
 {
     FG_LIST_EACH(node, safe, &l->conns)
         fg_conn_destroy(FG_CONTAINER(node, struct fg_conn, all));
     for (uint32_t i = 0; l->listeners && i < l->server->listen_count; i++)
-        if (l->listeners[i].fd >= 0)
+        if (l->listeners[i].fd >= 0) {
+            event_del(&l->listeners[i].event);
             close(l->listeners[i].fd);
+        }
+    event_del(&l->tick);
+    event_del(&l->flush);
+    event_del(&l->repeat);
+    event_del(&l->wait_accept);
     while (l->block_count)
         free(l->blocks[--l->block_count]);
+    if (l->drain && drain_is_posted)
+        l->drain->loop = NULL; /* the worker's mailbox has it */
+    else
+        free(l->drain);
     free(l->listeners);
     free(l->fields);
     free(l->path_room);
     free(l);
-}
-
-/* While nothing is started: the events must not stay in the bases. */
-static void take_back_events(struct fg_http_server *s)
-{
-    for (uint32_t i = 0; i < s->loop_count && s->loops[i]; i++)
-        for (uint32_t j = 0; j < s->listen_count; j++)
-            if (s->loops[i]->listeners && s->loops[i]->listeners[j].fd >= 0)
-                event_del(&s->loops[i]->listeners[j].event);
 }
 
 int32_t fg_http_open(const struct fg_conf *conf, const struct fg_http_handler *handler,
@@ -348,14 +356,12 @@ int32_t fg_http_open(const struct fg_conf *conf, const struct fg_http_handler *h
     for (uint32_t i = 0; rc == FG_OK && i < worker_count; i++) {
         s->loops[i] = open_loop(s, workers[i]);
         if (!s->loops[i] || !s->loops[i]->listeners || !s->loops[i]->fields ||
-            !s->loops[i]->path_room)
+            !s->loops[i]->path_room || !s->loops[i]->drain)
             rc = fg_fail(err, FG_NO_MEMORY, "http: out of memory");
         else
             rc = open_listeners(s, conf, i, err);
     }
     if (rc != FG_OK) {
-        if (s->loops)
-            take_back_events(s);
         fg_http_close(s);
         return rc;
     }
@@ -368,7 +374,7 @@ void fg_http_close(struct fg_http_server *s)
     if (!s)
         return;
     for (uint32_t i = 0; s->loops && i < s->loop_count && s->loops[i]; i++)
-        close_loop(s->loops[i]);
+        close_loop(s->loops[i], s->draining && !s->loops[i]->is_gone);
     fg_addresses_close(s->addresses);
     free(s->loops);
     free(s->ports);
