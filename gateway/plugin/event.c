@@ -1,49 +1,18 @@
-/* See event.h. Offset 0 is the event itself, so it stands for NULL. */
+/* See event.h. */
 #include "plugin/event.h"
 
 #include <string.h>
 
-#define ALIGN 8u
-
-struct pack {
-    char *base; /* NULL: only measured */
-    size_t at;
-};
-
-static size_t put(struct pack *p, const void *from, size_t bytes)
-{
-    size_t at = p->at;
-    if (p->base && bytes)
-        memcpy(p->base + at, from, bytes);
-    p->at = (at + bytes + ALIGN - 1) / ALIGN * ALIGN;
-    return at;
-}
-
-/* An offset in the clothes of a pointer. */
-static void *put_array(struct pack *p, const void *from, size_t count, size_t each)
-{
-    return from && count ? (void *)(uintptr_t)put(p, from, count * each) : NULL;
-}
-
-static struct fg_str put_str(struct pack *p, struct fg_str s)
-{
-    const char *ptr = put_array(p, s.ptr, s.len, 1);
-    return (struct fg_str){ptr, ptr ? s.len : 0};
-}
-
-static struct fg_logprob *put_logprobs(struct pack *p, const struct fg_logprob *from,
+static struct fg_logprob *put_logprobs(struct fg_pack *p, const struct fg_logprob *from,
                                        uint32_t count, int depth)
 {
-    struct fg_logprob *array = put_array(p, from, count, sizeof *from);
-    if (!array)
-        return NULL;
-    for (uint32_t i = 0; i < count; i++) {
+    struct fg_logprob *array = fg_pack_array(p, from, count, sizeof *from);
+    for (uint32_t i = 0; array && i < count; i++) {
         struct fg_logprob one = from[i];
-        one.bytes = put_str(p, one.bytes);
+        one.bytes = fg_pack_str(p, one.bytes);
         one.top = depth ? put_logprobs(p, from[i].top, from[i].top_count, depth - 1) : NULL;
         one.top_count = one.top ? one.top_count : 0;
-        if (p->base)
-            memcpy(p->base + (uintptr_t)array + i * sizeof one, &one, sizeof one);
+        fg_pack_set(p, array, i, &one, sizeof one);
     }
     return array;
 }
@@ -63,20 +32,19 @@ void fg_event_take(const struct fg_event *given, struct fg_event *ev, struct fg_
 
 size_t fg_event_pack(const struct fg_event *ev, void *block)
 {
-    struct pack p = {.base = block, .at = (sizeof *ev + ALIGN - 1) / ALIGN * ALIGN};
+    struct fg_pack p = fg_pack_begin(block, sizeof *ev);
     struct fg_event to = *ev;
-    to.text = put_str(&p, ev->text);
-    to.name = put_str(&p, ev->name);
-    to.id = put_str(&p, ev->id);
-    to.tokens = put_array(&p, ev->tokens, ev->token_count, sizeof *ev->tokens);
+    to.text = fg_pack_str(&p, ev->text);
+    to.name = fg_pack_str(&p, ev->name);
+    to.id = fg_pack_str(&p, ev->id);
+    to.tokens = fg_pack_array(&p, ev->tokens, ev->token_count, sizeof *ev->tokens);
     to.token_count = to.tokens ? ev->token_count : 0;
     to.logprobs = put_logprobs(&p, ev->logprobs, ev->logprob_count, 1);
     to.logprob_count = to.logprobs ? ev->logprob_count : 0;
-    to.values = put_array(&p, ev->values, ev->value_count, sizeof *ev->values);
+    to.values = fg_pack_array(&p, ev->values, ev->value_count, sizeof *ev->values);
     to.value_count = to.values ? ev->value_count : 0;
-    to.usage = put_array(&p, ev->usage, ev->usage != NULL, sizeof *ev->usage);
-    if (block)
-        memcpy(block, &to, sizeof to);
+    to.usage = fg_pack_array(&p, ev->usage, 1, sizeof *ev->usage);
+    fg_pack_set(&p, NULL, 0, &to, sizeof to);
     return p.at;
 }
 
@@ -110,4 +78,40 @@ const struct fg_event *fg_event_unpack(void *block)
     ev->usage = at(base, ev->usage);
     unpack_logprobs(base, (struct fg_logprob *)ev->logprobs, ev->logprob_count);
     return ev;
+}
+
+static struct fg_logprob *view_logprobs(struct fg_view *v, const struct fg_logprob *offset,
+                                        uint32_t *count, int depth)
+{
+    struct fg_logprob *array = fg_view_copy(v, offset, count, sizeof *array);
+    for (uint32_t i = 0; i < *count; i++) {
+        array[i].bytes = fg_view_str(v, array[i].bytes);
+        if (!depth)
+            array[i].top_count = 0;
+        array[i].top = view_logprobs(v, array[i].top, &array[i].top_count, depth - 1);
+        if (v->bad)
+            return NULL;
+    }
+    return array;
+}
+
+bool fg_event_view(struct fg_view *v, struct fg_event *ev)
+{
+    uint32_t one = 1;
+    if (v->len < sizeof *ev)
+        return false;
+    memcpy(ev, v->base, sizeof *ev);
+    if (ev->size != sizeof *ev)
+        return false;
+    ev->text = fg_view_str(v, ev->text);
+    ev->name = fg_view_str(v, ev->name);
+    ev->id = fg_view_str(v, ev->id);
+    ev->tokens = fg_view_array(v, ev->tokens, &ev->token_count, sizeof *ev->tokens);
+    ev->values = fg_view_array(v, ev->values, &ev->value_count, sizeof *ev->values);
+    ev->logprobs = view_logprobs(v, ev->logprobs, &ev->logprob_count, 1);
+    struct fg_usage *usage = fg_view_copy(v, ev->usage, &one, sizeof *usage);
+    if (usage)
+        usage->size = sizeof *usage;
+    ev->usage = usage;
+    return !v->bad;
 }
