@@ -86,13 +86,11 @@ static void settle_locked(struct fg_fake_driver *d, struct fg_job *job,
     }
     const bool wants_end =
         __atomic_load_n(&job->cancelled, __ATOMIC_ACQUIRE) && !job->model->script->deaf;
-    job->is_hung = turn->next == FG_FAKE_HUNG;
-    job->is_paused = turn->next == FG_FAKE_PAUSED &&
+    job->is_hung = turn->next == FG_FAKE_HUNG && !wants_end;
+    job->is_paused = turn->next == FG_FAKE_PAUSED && !wants_end &&
                      __atomic_load_n(&job->resumes, __ATOMIC_ACQUIRE) == turn->mark;
-    if (wants_end)
-        queue_locked(d, job, 0);
-    else if (!job->is_paused && !job->is_hung)
-        queue_locked(d, job, turn->due_ns);
+    if (!job->is_paused && !job->is_hung)
+        queue_locked(d, job, wants_end ? 0 : turn->due_ns);
 }
 
 static void sleep_locked(struct fg_fake_driver *d, uint64_t until)

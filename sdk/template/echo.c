@@ -33,7 +33,7 @@ struct fg_job { /* from submit() to release() */
     size_t at;                   /* bytes said; the thread's */
     struct fg_usage usage;       /* the thread's */
     uint32_t max_words;          /* 0: all */
-    bool started;                /* the thread's */
+    bool started, is_too_long;   /* the thread's */
     uint32_t resumes;            /* [lock] */
     bool paused, cancelled;      /* [lock] */
     bool over, released;         /* [lock] whoever makes both true frees the job */
@@ -46,7 +46,7 @@ struct fg_model {
     pthread_cond_t changed;
     struct fg_job *jobs;   /* [lock] in the order of their turns */
     uint32_t running;      /* [lock] */
-    uint32_t max_running;
+    uint32_t max_running, context;
     bool closing;          /* [lock] */
 };
 
@@ -104,17 +104,28 @@ static int32_t say_word(struct fg_job *job)
 /* After this the gateway may release the job at any moment, even before emit() returns. */
 static void say_last(struct fg_job *job, int32_t code)
 {
-    (void)emit(job, &(struct fg_event){.size = sizeof(struct fg_event),
-                                       .kind = FG_EV_DONE,
-                                       .code = code,
-                                       .text = code == FG_END_STOP ? job->stop : (struct fg_str){0},
-                                       .usage = &job->usage});
+    static const char too_long[] = "echo: the prompt does not fit the context";
+    if (job->is_too_long && code != FG_END_CANCELLED)
+        (void)emit(job, &(struct fg_event){.size = sizeof(struct fg_event),
+                                           .kind = FG_EV_FAILED,
+                                           .code = FG_TOO_LONG,
+                                           .text = {too_long, sizeof too_long - 1},
+                                           .usage = &job->usage});
+    else
+        (void)emit(job, &(struct fg_event){
+                             .size = sizeof(struct fg_event),
+                             .kind = FG_EV_DONE,
+                             .code = code,
+                             .text = code == FG_END_STOP ? job->stop : (struct fg_str){0},
+                             .usage = &job->usage});
 }
 
 static bool all_said(const struct fg_job *job, int32_t *code)
 {
     const bool enough = job->max_words && job->usage.output_tokens >= job->max_words;
     *code = enough && job->at < job->text.len ? FG_END_LENGTH : FG_END_STOP;
+    if (job->is_too_long)
+        return true;
     return job->started && (enough || job->at >= job->text.len);
 }
 
@@ -231,12 +242,20 @@ static void cut_at_stops(const struct fg_request *r, struct fg_job *job)
     }
 }
 
-static uint32_t words_in(struct fg_str text)
+/* A word is a token here. One must be left of the context to answer with. */
+static void take_prompt(const struct fg_request *r, struct fg_job *job)
 {
+    const uint32_t most = job->model->context - 1;
     uint32_t words = 0;
-    for (size_t at = 0; at < text.len; words++)
-        at += next_word(text, at).len;
-    return words;
+    for (size_t at = 0; at < job->text.len; words++) {
+        if (words == most && r->flags & FG_REQ_TRUNCATE) {
+            job->text.len = at;
+            break;
+        }
+        at += next_word(job->text, at).len;
+    }
+    job->is_too_long = words > most && !(r->flags & FG_REQ_TRUNCATE);
+    job->usage = (struct fg_usage){.size = sizeof job->usage, .prompt_tokens = words};
 }
 
 static struct fg_job *new_job(struct fg_model *m, const struct fg_request *r,
@@ -249,7 +268,7 @@ static struct fg_job *new_job(struct fg_model *m, const struct fg_request *r,
     job->stream = stream;
     job->text = text_of(r);
     job->max_words = r->max_tokens;
-    job->usage = (struct fg_usage){.size = sizeof job->usage, .prompt_tokens = words_in(job->text)};
+    take_prompt(r, job);
     cut_at_stops(r, job);
     return job;
 }
@@ -346,6 +365,7 @@ static int32_t echo_load(struct fg_backend *b, const struct fg_model_spec *spec,
     m->backend = b;
     m->max_running = spec->max_running && spec->max_running < MAX_RUNNING ? spec->max_running
                                                                             : MAX_RUNNING;
+    m->context = spec->context > 1 && spec->context < CONTEXT ? spec->context : CONTEXT;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
     if (pthread_create(&m->thread, NULL, run, m) != 0) {
@@ -363,6 +383,7 @@ static void echo_info(struct fg_model *m, fg_model_visit *visit, void *ctx)
     struct fg_model_info info = describe();
     info.memory_bytes = sizeof *m;
     info.max_running = m->max_running;
+    info.context = m->context;
     info.device = (struct fg_str){"one thread", 10};
     visit(ctx, &info);
 }
