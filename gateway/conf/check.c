@@ -52,15 +52,17 @@ static int32_t check_number(struct walk *w, const struct fg_tree *t)
     const struct fg_conf_bounds *b = fg_conf_bounds_of(w->rule.text);
     char what[100];
     uint64_t n;
-    snprintf(what, sizeof what, "a whole number from %llu to %llu",
-             (unsigned long long)(b ? b->least : 0), (unsigned long long)(b ? b->most : UINT64_MAX));
+    uint64_t least = b ? b->least : 0, most = b ? b->most : UINT64_MAX;
+    snprintf(what, sizeof what, "a whole number from %llu to %llu", (unsigned long long)least,
+             (unsigned long long)most);
     bool octal = t->text.len > 1 && t->text.ptr[0] == '0'; /* would be read as one */
-    if (!t->plain || octal || !fg_str_u64(t->text, &n) || (b && (n < b->least || n > b->most)))
+    if (!t->plain || octal || !fg_str_u64(t->text, &n) || n < least || n > most)
         return expected(w, t, what);
     return FG_OK;
 }
 
-static int32_t check_enum(struct walk *w, const struct fg_tree *t, const struct cyaml_schema_value *s)
+static int32_t check_enum(struct walk *w, const struct fg_tree *t,
+                          const struct cyaml_schema_value *s)
 {
     char what[100] = "one of";
     for (uint32_t i = 0; i < s->enumeration.count; i++) {
@@ -73,7 +75,8 @@ static int32_t check_enum(struct walk *w, const struct fg_tree *t, const struct 
     return expected(w, t, what);
 }
 
-static int32_t check_text(struct walk *w, const struct fg_tree *t, const struct cyaml_schema_value *s)
+static int32_t check_text(struct walk *w, const struct fg_tree *t,
+                          const struct cyaml_schema_value *s)
 {
     char why[200];
     if (t->text.len < s->string.min || t->text.len > s->string.max) {
@@ -88,8 +91,10 @@ static int32_t check_text(struct walk *w, const struct fg_tree *t, const struct 
 static int32_t check_scalar(struct walk *w, const struct fg_tree *t,
                             const struct cyaml_schema_value *s)
 {
-    static const char *const names[] = {[CYAML_UINT] = "a whole number", [CYAML_BOOL] = "a bool",
-                                        [CYAML_ENUM] = "a word", [CYAML_STRING] = "a text"};
+    static const char *const names[] = {[CYAML_UINT] = "a whole number",
+                                        [CYAML_BOOL] = "a bool",
+                                        [CYAML_ENUM] = "a word",
+                                        [CYAML_STRING] = "a text"};
     if (t->kind != FG_TREE_SCALAR || fg_tree_is_null(t))
         return expected(w, t, names[s->type]);
     if (s->type == CYAML_UINT)
@@ -144,7 +149,8 @@ static int32_t unknown_key(struct walk *w, const struct fg_tree *t,
     return refuse(w, t->line, why);
 }
 
-static int32_t check_map(struct walk *w, const struct fg_tree *t, const struct cyaml_schema_value *s)
+static int32_t check_map(struct walk *w, const struct fg_tree *t,
+                         const struct cyaml_schema_value *s)
 {
     if (t->kind != FG_TREE_MAP)
         return expected(w, t, "a map");
@@ -186,11 +192,7 @@ static int32_t check_list(struct walk *w, const struct fg_tree *t,
         return refuse(w, t->line, why);
     }
     for (const struct fg_tree *c = t->first; c; c = c->next) {
-        size_t path = fg_path_index(&w->path, index++), rule = w->rule.len;
-        fg_path_index(&w->rule, 0);
-        /* "[0]" -> "[]" */
-        w->rule.text[w->rule.len - 2] = ']';
-        fg_path_cut(&w->rule, w->rule.len - 1);
+        size_t path = fg_path_index(&w->path, index++), rule = fg_path_any(&w->rule);
         int32_t rc = check_value(w, c, s->sequence.entry);
         if (rc != FG_OK)
             return rc;
@@ -221,9 +223,10 @@ static const char *judge_address(struct fg_str text, char *out, size_t room)
 {
     if (fg_conf_is_loopback(text))
         return NULL;
-    snprintf(out, room, "\"%.*s\" is not a loopback address; without API keys Fluxgate serves this "
-             "machine only: 127.0.0.1, ::1 or localhost", text.len > 64 ? 64 : (int)text.len,
-             text.ptr);
+    snprintf(out, room,
+             "\"%.*s\" is not a loopback address; without API keys Fluxgate serves this "
+             "machine only: 127.0.0.1, ::1 or localhost",
+             text.len > 64 ? 64 : (int)text.len, text.ptr);
     return out;
 }
 

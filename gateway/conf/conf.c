@@ -347,8 +347,7 @@ static int32_t fill_origins(const struct source *s, struct fg_conf *conf)
     if (fg_tree_get(s->tree, "origins"))
         return copy_list(s, s->raw->origins, s->raw->origins_count, false, &conf->origins,
                          &conf->origin_count);
-    int32_t rc =
-        fg_env_list("OLLAMA_ORIGINS", ',', &conf->origins, &conf->origin_count, s->err);
+    int32_t rc = fg_env_list("OLLAMA_ORIGINS", ',', &conf->origins, &conf->origin_count, s->err);
     for (uint32_t i = 0; rc == FG_OK && i < conf->origin_count; i++) {
         const char *fault =
             fg_conf_judge("origins[]", fg_str_of(conf->origins[i]), why, sizeof why);
@@ -371,8 +370,8 @@ static int32_t fill_top(const struct source *s, struct fg_conf *conf)
 static int32_t fill(const struct source *s, struct fg_conf *conf)
 {
     static int32_t (*const steps[])(const struct source *, struct fg_conf *) = {
-        fill_listen, fill_top,    fill_plugin_dir, fill_origins,
-        fill_limits, fill_queue,  fill_models,     fill_backends,
+        fill_listen, fill_top,   fill_plugin_dir, fill_origins,
+        fill_limits, fill_queue, fill_models,     fill_backends,
     };
     int32_t rc = FG_OK;
     for (size_t i = 0; rc == FG_OK && i < sizeof steps / sizeof *steps; i++)

@@ -34,36 +34,36 @@ struct fg_conf_limits { /* threats: each has a hard upper bound */
     uint32_t unsent_bytes; /* a client that does not read: above this the job is paused */
 };
 struct fg_conf_queue {
-    uint32_t max_waiting;        /* a model; beyond it 503 (OLLAMA_MAX_QUEUE: 512) */
-    uint32_t deadline_ms;        /* in the queue: 60 s */
-    uint32_t first_token_ms;     /* from slot to first output: 10 min; 0 none */
-    uint32_t request_ms;         /* whole: 1 h; 0 none */
-    uint32_t load_timeout_ms;    /* 5 min */
+    uint32_t max_waiting;     /* a model; beyond it 503 (OLLAMA_MAX_QUEUE: 512) */
+    uint32_t deadline_ms;     /* in the queue: 60 s */
+    uint32_t first_token_ms;  /* from slot to first output: 10 min; 0 none */
+    uint32_t request_ms;      /* whole: 1 h; 0 none */
+    uint32_t load_timeout_ms; /* 5 min */
 };
 struct fg_conf_models {
-    char **directories;          /* of *.gguf files */
+    char **directories; /* of *.gguf files */
     uint32_t directory_count;
-    char **stores;               /* Ollama model stores (manifests + blobs), read-only */
+    char **stores; /* Ollama model stores (manifests + blobs), read-only */
     uint32_t store_count;
-    char *default_model;         /* for requests without a model; NULL: none */
+    char *default_model; /* for requests without a model; NULL: none */
     char **preload;
     uint32_t preload_count;
-    int64_t keep_alive_ns;       /* after the last request; negative: for ever */
-    uint32_t context;            /* default tokens a job; 0: the engine's choice */
-    uint32_t parallel;           /* slots a model; 0: the engine's choice */
-    uint32_t max_loaded;         /* models at once; 0: 3 */
+    int64_t keep_alive_ns; /* after the last request; negative: for ever */
+    uint32_t context;      /* default tokens a job; 0: the engine's choice */
+    uint32_t parallel;     /* slots a model; 0: the engine's choice */
+    uint32_t max_loaded;   /* models at once; 0: 3 */
 };
 struct fg_conf {
     struct fg_conf_listen *listen;
     uint32_t listen_count;
-    uint32_t workers;            /* 0: one a core, at most 4 */
-    char *log_path;              /* NULL: stderr */
+    uint32_t workers; /* 0: one a core, at most 4 */
+    char *log_path;   /* NULL: stderr */
     int32_t log_level;
     bool log_prompts;
-    char *plugin_dir;            /* where module names are looked up */
-    char **origins;              /* extra CORS origins, may hold '*' */
+    char *plugin_dir; /* where module names are looked up */
+    char **origins;   /* extra CORS origins, may hold '*' */
     uint32_t origin_count;
-    uint32_t drain_ms;           /* SIGTERM: running requests may finish for 30 s */
+    uint32_t drain_ms; /* SIGTERM: running requests may finish for 30 s */
     struct fg_conf_limits limits;
     struct fg_conf_queue queue;
     struct fg_conf_models models;
@@ -78,8 +78,8 @@ void fg_conf_free(struct fg_conf *);
 int32_t fg_conf_duration(struct fg_str text, int64_t *ns, struct fg_error *);
 
 struct fg_conf_host {
-    char name[256];   /* an address without brackets, or a name; "127.0.0.1" when none is given */
-    uint16_t port;    /* 11434 when none is given; 80 and 443 behind a scheme */
+    char name[256]; /* an address without brackets, or a name; "127.0.0.1" when none is given */
+    uint16_t port;  /* 11434 when none is given; 80 and 443 behind a scheme */
     bool has_port, https;
     const char *from; /* the variable it comes from, or NULL */
 };

@@ -37,14 +37,9 @@ static uint64_t unit_ns(struct fg_str unit)
         const char *name;
         uint64_t ns;
     } units[] = {
-        {"ns", 1},
-        {"us", 1000},
-        {"\xc2\xb5s", 1000}, /* U+00B5, the micro sign */
-        {"\xce\xbcs", 1000}, /* U+03BC, the Greek letter */
-        {"ms", 1000000},
-        {"s", 1000000000},
-        {"m", 60000000000},
-        {"h", 3600000000000},
+        {"ns", 1},           {"us", 1000},      {"\xc2\xb5s", 1000}, /* U+00B5, the micro sign */
+        {"\xce\xbcs", 1000},                                         /* U+03BC, the Greek letter */
+        {"ms", 1000000},     {"s", 1000000000}, {"m", 60000000000},  {"h", 3600000000000},
     };
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (fg_str_is(unit, units[i].name))

@@ -28,8 +28,9 @@ int32_t fg_env_number(const char *name, const char *path, uint64_t *out, bool *f
     if (!*found)
         return FG_OK;
     if (!fg_str_u64(text, &n) || n < b->least || n > b->most)
-        return fg_fail(err, FG_INVALID, "%s: a whole number from %llu to %llu is expected, not \"%.*s\"",
-                       name, (unsigned long long)b->least, (unsigned long long)b->most,
+        return fg_fail(err, FG_INVALID,
+                       "%s: a whole number from %llu to %llu is expected, not \"%.*s\"", name,
+                       (unsigned long long)b->least, (unsigned long long)b->most,
                        text.len > 64 ? 64 : (int)text.len, text.ptr);
     *out = n;
     return FG_OK;

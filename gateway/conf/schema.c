@@ -28,6 +28,7 @@ static const struct cyaml_schema_field backend_fields[] = {
 static const struct cyaml_schema_value backend_entry = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct fg_raw_backend, backend_fields)};
 
+/* clang-format off */
 #define NUMBER(key, least, most, value) CYAML_FIELD_UINT_PTR(#key, MAY, struct RAW, key),
 static const struct cyaml_schema_field limit_fields[] = {
 #define RAW fg_raw_limits
@@ -75,13 +76,15 @@ static const struct cyaml_schema_field top_fields[] = {
 #undef RAW
     CYAML_FIELD_END,
 };
+/* clang-format on */
 const struct cyaml_schema_value fg_conf_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct fg_raw, top_fields)};
 
-#define TOP(key, least, most, value) {#key, least, most},
+#define TOP(key, least, most, value)   {#key, least, most},
 #define LIMIT(key, least, most, value) {"limits." #key, least, most},
 #define QUEUE(key, least, most, value) {"queue." #key, least, most},
 #define MODEL(key, least, most, value) {"models." #key, least, most},
+/* clang-format off */
 static const struct fg_conf_bounds bounds[] = {
     {"listen[].port", 0, 65535},
     FG_CONF_TOP_NUMBERS(TOP)
@@ -89,6 +92,7 @@ static const struct fg_conf_bounds bounds[] = {
     FG_CONF_QUEUE_NUMBERS(QUEUE)
     FG_CONF_MODEL_NUMBERS(MODEL)
 };
+/* clang-format on */
 
 const struct fg_conf_bounds *fg_conf_bounds_of(const char *path)
 {

@@ -12,30 +12,30 @@
 #include <stdint.h>
 
 /* X(key, least, most, default): all whole numbers; the names are those of struct fg_conf. */
-#define FG_CONF_TOP_NUMBERS(X) \
-    X(workers, 0, 256, 0)      \
+#define FG_CONF_TOP_NUMBERS(X)                                                                     \
+    X(workers, 0, 256, 0)                                                                          \
     X(drain_ms, 0, 600000, 30000)
-#define FG_CONF_LIMIT_NUMBERS(X)                    \
-    X(connections, 1, 65536, 4096)                  \
-    X(connections_per_address, 1, 65536, 1024)      \
-    X(head_bytes, 1024, 262144, 32768)              \
-    X(request_line_bytes, 256, 65536, 8192)         \
-    X(header_count, 4, 1000, 100)                   \
-    X(body_bytes, 1024, 268435456, 33554432)        \
-    X(head_timeout_ms, 50, 120000, 10000)           \
-    X(idle_timeout_ms, 50, 3600000, 60000)          \
-    X(body_idle_timeout_ms, 50, 600000, 20000)      \
-    X(write_timeout_ms, 50, 600000, 20000)          \
+#define FG_CONF_LIMIT_NUMBERS(X)                                                                   \
+    X(connections, 1, 65536, 4096)                                                                 \
+    X(connections_per_address, 1, 65536, 1024)                                                     \
+    X(head_bytes, 1024, 262144, 32768)                                                             \
+    X(request_line_bytes, 256, 65536, 8192)                                                        \
+    X(header_count, 4, 1000, 100)                                                                  \
+    X(body_bytes, 1024, 268435456, 33554432)                                                       \
+    X(head_timeout_ms, 50, 120000, 10000)                                                          \
+    X(idle_timeout_ms, 50, 3600000, 60000)                                                         \
+    X(body_idle_timeout_ms, 50, 600000, 20000)                                                     \
+    X(write_timeout_ms, 50, 600000, 20000)                                                         \
     X(unsent_bytes, 4096, 67108864, 1048576)
-#define FG_CONF_QUEUE_NUMBERS(X)           \
-    X(max_waiting, 0, 65536, 512)          \
-    X(deadline_ms, 10, 3600000, 60000)     \
-    X(first_token_ms, 0, 86400000, 600000) \
-    X(request_ms, 0, 86400000, 3600000)    \
+#define FG_CONF_QUEUE_NUMBERS(X)                                                                   \
+    X(max_waiting, 0, 65536, 512)                                                                  \
+    X(deadline_ms, 10, 3600000, 60000)                                                             \
+    X(first_token_ms, 0, 86400000, 600000)                                                         \
+    X(request_ms, 0, 86400000, 3600000)                                                            \
     X(load_timeout_ms, 100, 3600000, 300000)
-#define FG_CONF_MODEL_NUMBERS(X) \
-    X(context, 0, 16777216, 0)   \
-    X(parallel, 0, 256, 0)       \
+#define FG_CONF_MODEL_NUMBERS(X)                                                                   \
+    X(context, 0, 16777216, 0)                                                                     \
+    X(parallel, 0, 256, 0)                                                                         \
     X(max_loaded, 0, 64, 0)
 
 #define FG_RAW_NUMBER(key, least, most, value) uint64_t *key;

@@ -13,6 +13,7 @@
 
 struct reader {
     const char *file;
+    struct fg_str yaml;
     struct fg_arena *arena;
     struct fg_tree *root, *open; /* open: the innermost container */
     struct fg_str key;           /* of the value to come */
@@ -23,28 +24,40 @@ struct reader {
 
 /* ---- paths ------------------------------------------------------------------------------- */
 
-static size_t path_add(struct fg_path *p, const char *text, int n)
+static size_t path_add(struct fg_path *p, struct fg_str text)
 {
+    bool broken;
     size_t before = p->len, room = sizeof p->text - 1 - p->len;
-    size_t more = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room;
-    memcpy(p->text + p->len, text, more);
-    p->len += more;
+    if (text.len > room)
+        text.len = room;
+    text.len = fg_utf8_valid(text, &broken);
+    for (size_t i = 0; i < text.len; i++) {
+        bool control = (unsigned char)text.ptr[i] < 0x20 || text.ptr[i] == 0x7f;
+        p->text[p->len++] = control ? '?' : text.ptr[i];
+    }
     p->text[p->len] = '\0';
     return before;
 }
 
 size_t fg_path_key(struct fg_path *p, struct fg_str key)
 {
-    char text[72];
-    int n = snprintf(text, sizeof text, "%s%.*s", p->len ? "." : "",
-                     key.len > 64 ? 64 : (int)key.len, key.ptr ? key.ptr : "");
-    return path_add(p, text, n);
+    size_t before = p->len;
+    if (p->len)
+        path_add(p, FG_STR("."));
+    path_add(p, (struct fg_str){key.ptr, key.len > 64 ? 64 : key.len});
+    return before;
 }
 
 size_t fg_path_index(struct fg_path *p, uint32_t index)
 {
     char text[16];
-    return path_add(p, text, snprintf(text, sizeof text, "[%u]", index));
+    snprintf(text, sizeof text, "[%u]", index);
+    return path_add(p, fg_str_of(text));
+}
+
+size_t fg_path_any(struct fg_path *p)
+{
+    return path_add(p, FG_STR("[]"));
 }
 
 void fg_path_cut(struct fg_path *p, size_t len)
@@ -195,9 +208,20 @@ static bool take(struct reader *r, const yaml_event_t *e)
     }
 }
 
+/* Bytes that are no text are found ahead of the place where the parser is. */
+static size_t line_of(struct fg_str yaml, const yaml_parser_t *p)
+{
+    size_t line = 0;
+    if (p->error != YAML_READER_ERROR)
+        return p->problem_mark.line ? p->problem_mark.line : p->mark.line;
+    for (size_t i = 0; i < yaml.len && i < p->problem_offset; i++)
+        line += yaml.ptr[i] == '\n';
+    return line;
+}
+
 static void tell_syntax(struct reader *r, const yaml_parser_t *p)
 {
-    size_t line = p->problem_mark.line ? p->problem_mark.line : p->mark.line;
+    size_t line = line_of(r->yaml, p);
     if (p->error == YAML_MEMORY_ERROR)
         fg_fail(r->err, FG_NO_MEMORY, "%.100s: no memory", r->file);
     else
@@ -226,7 +250,7 @@ int32_t fg_tree_read(const char *file, struct fg_str yaml, struct fg_arena *aren
                      struct fg_tree **out, struct fg_error *err)
 {
     struct fg_error local = {0};
-    struct reader r = {.file = file, .arena = arena, .err = err ? err : &local};
+    struct reader r = {.file = file, .yaml = yaml, .arena = arena, .err = err ? err : &local};
     yaml_parser_t p;
     if (!yaml_parser_initialize(&p))
         return fg_fail(err, FG_NO_MEMORY, "%.100s: no memory", file);

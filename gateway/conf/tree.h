@@ -18,7 +18,7 @@ struct fg_tree {
     struct fg_str key;  /* in a map */
     struct fg_str text; /* of a scalar; terminated */
     struct fg_tree *parent, *first, *last, *next;
-    uint32_t count;     /* children */
+    uint32_t count; /* children */
 };
 struct fg_path { /* "backends[1].name" */
     char text[160];
@@ -38,6 +38,7 @@ void fg_tree_json(const struct fg_tree *, struct fg_buf *);
 /* Appends; what does not fit is cut. The length before, to be given back to fg_path_cut(). */
 size_t fg_path_key(struct fg_path *, struct fg_str key);
 size_t fg_path_index(struct fg_path *, uint32_t index);
+size_t fg_path_any(struct fg_path *); /* "[]" */
 void fg_path_cut(struct fg_path *, size_t len);
 
 #endif

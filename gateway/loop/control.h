@@ -12,7 +12,7 @@
 struct fg_control;
 
 int32_t fg_control_open(const char *name, struct fg_control **, struct fg_error *); /* starts it */
-void fg_control_close(struct fg_control *); /* runs what was posted, then joins */
+void fg_control_close(struct fg_control *);                  /* runs what was posted, then joins */
 bool fg_control_post(struct fg_control *, struct fg_task *); /* [any] */
 
 #endif

@@ -17,10 +17,11 @@
 
 struct fg_worker;
 
-int32_t fg_worker_open(uint32_t index, struct fg_worker **, struct fg_error *); /* starts no thread */
+/* Starts no thread. */
+int32_t fg_worker_open(uint32_t index, struct fg_worker **, struct fg_error *);
 int32_t fg_worker_start(struct fg_worker *, struct fg_error *);
 void fg_worker_stop(struct fg_worker *);  /* [any] asks the loop to end */
-void fg_worker_join(struct fg_worker *);  /* stops and waits; its base stays until fg_worker_close */
+void fg_worker_join(struct fg_worker *);  /* stops and waits; the base stays until the close */
 void fg_worker_close(struct fg_worker *); /* joins, runs tasks still posted, frees */
 
 uint32_t fg_worker_index(const struct fg_worker *);

@@ -30,9 +30,9 @@ enum {
     QUEUE_BYTES = 128 * 1024, /* twice: one fills while the other is written */
     VALUE_BYTES = 1024,       /* fg_log_quote cuts here */
     STACK_BYTES = 128 * 1024,
-    PIECE_BYTES = 4096,       /* PIPE_BUF: a pipe that polls writable takes this without waiting */
+    PIECE_BYTES = 4096, /* PIPE_BUF: a pipe that polls writable takes this without waiting */
     LOOK_MS = 100,
-    FAREWELL_MS = 1000,       /* a stuck sink gets this long when the log is closed */
+    FAREWELL_MS = 1000, /* a stuck sink gets this long when the log is closed */
 };
 
 static struct {
@@ -70,7 +70,10 @@ static size_t put_head(char *out, size_t room, int32_t level, const char *event)
         when[0] = '\0';
     int n = snprintf(out, room, "ts=%s.%03uZ level=%s event=%.64s", when,
                      (unsigned)(now % FG_NS_PER_S / FG_NS_PER_MS),
-                     names[level < 0 ? 0 : level > FG_LOG_DEBUG ? FG_LOG_DEBUG : level], event);
+                     names[level < 0              ? 0
+                           : level > FG_LOG_DEBUG ? FG_LOG_DEBUG
+                                                  : level],
+                     event);
     return n < 0 ? 0 : (size_t)n;
 }
 

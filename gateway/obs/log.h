@@ -15,7 +15,7 @@
 
 int32_t fg_log_open(const char *path, int32_t level, struct fg_error *); /* NULL: stderr */
 void fg_log_close(void);
-int32_t fg_log_reopen(void);      /* after log rotation */
+int32_t fg_log_reopen(void); /* after log rotation */
 void fg_log_set_level(int32_t level);
 int32_t fg_log_level(void);
 uint64_t fg_log_dropped(void);

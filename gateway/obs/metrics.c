@@ -19,8 +19,8 @@ struct fg_metric {
     struct fg_metric *next;
     enum fg_metric_kind kind;
     bool nowhere;
-    char *labels;        /* NULL: none */
-    uint64_t value;      /* atomic: bits of a double; a histogram's sum */
+    char *labels;   /* NULL: none */
+    uint64_t value; /* atomic: bits of a double; a histogram's sum */
     const double *bounds;
     uint32_t bound_count;
     uint64_t buckets[]; /* atomic; bound_count + 1, each counts its own range only */

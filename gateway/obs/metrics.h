@@ -24,15 +24,15 @@ void fg_metric_add(struct fg_metric *, double);
 void fg_metric_set(struct fg_metric *, double);
 void fg_metric_observe(struct fg_metric *, double);
 /* Shorthand for a counter without labels: each limit and refusal has one. */
-#define FG_COUNT(name, help)                                                                   \
-    do {                                                                                       \
-        static struct fg_metric *counter_;                                                     \
-        struct fg_metric *c_ = __atomic_load_n(&counter_, __ATOMIC_ACQUIRE);                   \
-        if (!c_) {                                                                             \
-            c_ = fg_metric(FG_METRIC_COUNTER, (name), (help), NULL, NULL, 0);                  \
-            __atomic_store_n(&counter_, c_, __ATOMIC_RELEASE);                                 \
-        }                                                                                      \
-        fg_metric_add(c_, 1);                                                                  \
+#define FG_COUNT(name, help)                                                                       \
+    do {                                                                                           \
+        static struct fg_metric *counter_;                                                         \
+        struct fg_metric *c_ = __atomic_load_n(&counter_, __ATOMIC_ACQUIRE);                       \
+        if (!c_) {                                                                                 \
+            c_ = fg_metric(FG_METRIC_COUNTER, (name), (help), NULL, NULL, 0);                      \
+            __atomic_store_n(&counter_, c_, __ATOMIC_RELEASE);                                     \
+        }                                                                                          \
+        fg_metric_add(c_, 1);                                                                      \
     } while (0)
 /* The whole page, text format 0.0.4. */
 bool fg_metrics_write(struct fg_buf *);

@@ -42,8 +42,8 @@ static void unknown_keys_are_refused_and_the_likely_one_is_named(void **state)
 static void a_whole_number_is_decimal_and_plain(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"abc", "1.5", "-1", "+1", "0x10", "010", "1e3", "1_000",
-                                      "true", "99999999999999999999999"};
+    static const char *const bad[] = {"abc", "1.5", "-1",    "+1",   "0x10",
+                                      "010", "1e3", "1_000", "true", "99999999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char yaml[80], expected[160];
         snprintf(yaml, sizeof yaml, "queue:\n  max_waiting: %s\n", bad[i]);
@@ -104,7 +104,8 @@ static void every_number_has_bounds(void **state)
                      rows[i].key, bad);
             snprintf(expected, sizeof expected,
                      "1: %s%s%s: a whole number from %llu to %llu is expected, not \"%llu\"",
-                     rows[i].section, top ? "" : ".", rows[i].key, rows[i].least, rows[i].most, bad);
+                     rows[i].section, top ? "" : ".", rows[i].key, rows[i].least, rows[i].most,
+                     bad);
             refused(yaml, expected);
         }
     }
@@ -126,7 +127,8 @@ static void a_level_is_one_of_four(void **state)
     (void)state;
     refused("log_level: verbose\n",
             "1: log_level: one of error, warn, info, debug is expected, not \"verbose\"");
-    refused("log_level: 2\n", "1: log_level: one of error, warn, info, debug is expected, not \"2\"");
+    refused("log_level: 2\n",
+            "1: log_level: one of error, warn, info, debug is expected, not \"2\"");
     refused("log_level: {}\n", "1: log_level: a word is expected, not a map");
 }
 
@@ -172,15 +174,17 @@ static void texts_have_a_length(void **state)
 static void only_loopback_addresses_may_listen(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"0.0.0.0", "192.168.1.5", "::", "10.0.0.1", "example.com",
-                                      "128.0.0.1", "127.0.0.1 ", "127.1", "::ffff:127.0.0.1"};
+    static const char *const bad[] = {
+        "0.0.0.0",   "192.168.1.5", "::",    "10.0.0.1",        "example.com",
+        "128.0.0.1", "127.0.0.1 ",  "127.1", "::ffff:127.0.0.1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char yaml[100], expected[240];
         snprintf(yaml, sizeof yaml, "listen:\n- port: 1\n- address: \"%s\"\n", bad[i]);
-        snprintf(expected, sizeof expected,
-                 "3: listen[1].address: \"%s\" is not a loopback address; without API keys Fluxgate "
-                 "serves this machine only: 127.0.0.1, ::1 or localhost",
-                 bad[i]);
+        snprintf(
+            expected, sizeof expected,
+            "3: listen[1].address: \"%s\" is not a loopback address; without API keys Fluxgate "
+            "serves this machine only: 127.0.0.1, ::1 or localhost",
+            bad[i]);
         refused(yaml, expected);
     }
 }
@@ -199,12 +203,16 @@ static void backends_have_names_of_their_own(void **state)
     (void)state;
     refused("backends:\n- plugin: cpu\n", "2: backends[0]: \"name\" is missing");
     refused("backends:\n- name: null\n", "2: backends[0].name: a text is expected, not \"null\"");
-    refused("backends:\n- name: Cpu\n", "2: backends[0].name: only a to z, 0 to 9 and '-' make a name");
-    refused("backends:\n- name: a\n- name: a\n", "3: backends[1].name: \"a\" is the name of another backend");
-    refused("backends:\n- {name: a, plugin: ../x}\n",
-            "2: backends[0].plugin: the name of a module or the absolute path of a .so is expected");
-    refused("backends:\n- {name: a, plugin: x.so}\n",
-            "2: backends[0].plugin: the name of a module or the absolute path of a .so is expected");
+    refused("backends:\n- name: Cpu\n",
+            "2: backends[0].name: only a to z, 0 to 9 and '-' make a name");
+    refused("backends:\n- name: a\n- name: a\n",
+            "3: backends[1].name: \"a\" is the name of another backend");
+    refused(
+        "backends:\n- {name: a, plugin: ../x}\n",
+        "2: backends[0].plugin: the name of a module or the absolute path of a .so is expected");
+    refused(
+        "backends:\n- {name: a, plugin: x.so}\n",
+        "2: backends[0].plugin: the name of a module or the absolute path of a .so is expected");
 }
 
 static void origins_are_plain(void **state)

@@ -122,7 +122,8 @@ static void the_file_sets_every_key(void **state)
         "plugin_dir: /p\norigins: ['http://*.lan', b]\n"
         "limits: {connections: 11, connections_per_address: 12, head_bytes: 2000,\n"
         "  request_line_bytes: 1000, header_count: 15, body_bytes: 1616, head_timeout_ms: 117,\n"
-        "  idle_timeout_ms: 118, body_idle_timeout_ms: 119, write_timeout_ms: 120, unsent_bytes: 5000}\n"
+        "  idle_timeout_ms: 118, body_idle_timeout_ms: 119, write_timeout_ms: 120, unsent_bytes: "
+        "5000}\n"
         "queue: {max_waiting: 22, deadline_ms: 23, first_token_ms: 24, request_ms: 25,\n"
         "  load_timeout_ms: 260}\n"
         "models: {directories: [/a, /b], stores: [/c], default_model: m, preload: [x, y, z],\n"
@@ -183,10 +184,11 @@ static void the_file_sets_every_key(void **state)
 static void null_is_the_same_as_left_out(void **state)
 {
     (void)state;
-    struct fg_conf *c = load("listen: null\nworkers: ~\nlog_path: null\nlog_level:\nlog_prompts: null\n"
-                             "plugin_dir: null\norigins:\nlimits:\nqueue: {deadline_ms: null}\n"
-                             "models: {directories: null, keep_alive: ~, context: null}\n"
-                             "backends: null\n");
+    struct fg_conf *c =
+        load("listen: null\nworkers: ~\nlog_path: null\nlog_level:\nlog_prompts: null\n"
+             "plugin_dir: null\norigins:\nlimits:\nqueue: {deadline_ms: null}\n"
+             "models: {directories: null, keep_alive: ~, context: null}\n"
+             "backends: null\n");
     assert_int_equal(c->listen[0].port, 11434);
     assert_null(c->log_path);
     assert_int_equal(c->limits.connections, 4096);
@@ -216,7 +218,8 @@ static void paths_are_below_the_home_or_the_file(void **state)
 {
     (void)state;
     char path[160];
-    struct fg_conf *c = load("models: {directories: [~/gguf, models/small, /abs]}\nlog_path: l.txt\n");
+    struct fg_conf *c =
+        load("models: {directories: [~/gguf, models/small, /abs]}\nlog_path: l.txt\n");
     snprintf(path, sizeof path, "%s/gguf", place);
     assert_string_equal(c->models.directories[0], path);
     snprintf(path, sizeof path, "%s/models/small", place);
@@ -301,9 +304,10 @@ static void the_file_is_stronger_than_the_environment(void **state)
     setenv("OLLAMA_MAX_QUEUE", "6", 1);
     setenv("OLLAMA_ORIGINS", "http://a.b", 1);
     setenv("FLUXGATE_MODELS", "/m1", 1);
-    struct fg_conf *c = load("listen: [{port: 5}, {address: 127.0.0.2}]\norigins: []\n"
-                             "queue: {max_waiting: 0}\n"
-                             "models: {directories: [], stores: [/s], keep_alive: 0, context: 0}\n");
+    struct fg_conf *c =
+        load("listen: [{port: 5}, {address: 127.0.0.2}]\norigins: []\n"
+             "queue: {max_waiting: 0}\n"
+             "models: {directories: [], stores: [/s], keep_alive: 0, context: 0}\n");
     assert_int_equal(c->listen[0].port, 5);
     assert_int_equal(c->listen[1].port, 4713);
     assert_int_equal(c->origin_count, 0);
@@ -333,8 +337,9 @@ static void a_bad_variable_is_named(void **state)
 {
     (void)state;
     setenv("OLLAMA_HOST", "0.0.0.0", 1);
-    fails("OLLAMA_HOST: \"0.0.0.0\" is not a loopback address; without API keys Fluxgate serves this "
-          "machine only: 127.0.0.1, ::1 or localhost");
+    fails(
+        "OLLAMA_HOST: \"0.0.0.0\" is not a loopback address; without API keys Fluxgate serves this "
+        "machine only: 127.0.0.1, ::1 or localhost");
     setenv("OLLAMA_HOST", "ftp://x", 1);
     fails("OLLAMA_HOST: \"ftp://x\": the scheme must be http or https");
     setenv("OLLAMA_HOST", "127.0.0.1:x", 1);

@@ -58,8 +58,8 @@ static void what_is_no_host_is_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "ftp://x",  "x:65536",     "x:-1",      "x:1:2", "[::1", "[x]", "[::1]x", "a b",
-        "user@x",   "x:0x10",      "a\nb",      "http://", "::1]:5", "x?y", "\xc3\xa4",
+        "ftp://x", "x:65536", "x:-1", "x:1:2",   "[::1",   "[x]", "[::1]x",   "a b",
+        "user@x",  "x:0x10",  "a\nb", "http://", "::1]:5", "x?y", "\xc3\xa4",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct fg_conf_host h = {0};
@@ -104,7 +104,8 @@ static void loopback_is_told_from_the_rest(void **state)
     (void)state;
     static const char *const good[] = {"127.0.0.1", "127.255.255.254", "::1", "localhost",
                                        "0:0:0:0:0:0:0:1"};
-    static const char *const bad[] = {"", "0.0.0.0", "126.0.0.1", "::", "::2", "LOCALHOST.example",
+    static const char *const bad[] = {"",           "0.0.0.0",     "126.0.0.1",
+                                      "::",         "::2",         "LOCALHOST.example",
                                       "localhost.", "127.0.0.1.5", "127.0.0.1x"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_true(fg_conf_is_loopback(fg_str_of(good[i])));

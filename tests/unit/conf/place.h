@@ -12,11 +12,10 @@ static char place[64], file[96];
 static inline void clear_environment(void)
 {
     static const char *const names[] = {
-        "FLUXGATE_HOST",         "FLUXGATE_PORT",       "FLUXGATE_MODELS",
-        "FLUXGATE_PLUGIN_DIR",   "OLLAMA_HOST",         "OLLAMA_MODELS",
-        "OLLAMA_KEEP_ALIVE",     "OLLAMA_CONTEXT_LENGTH", "OLLAMA_NUM_PARALLEL",
-        "OLLAMA_MAX_QUEUE",      "OLLAMA_ORIGINS",      "OLLAMA_MAX_LOADED_MODELS",
-        "OLLAMA_LOAD_TIMEOUT",   "XDG_DATA_HOME",
+        "FLUXGATE_HOST",       "FLUXGATE_PORT",    "FLUXGATE_MODELS",   "FLUXGATE_PLUGIN_DIR",
+        "OLLAMA_HOST",         "OLLAMA_MODELS",    "OLLAMA_KEEP_ALIVE", "OLLAMA_CONTEXT_LENGTH",
+        "OLLAMA_NUM_PARALLEL", "OLLAMA_MAX_QUEUE", "OLLAMA_ORIGINS",    "OLLAMA_MAX_LOADED_MODELS",
+        "OLLAMA_LOAD_TIMEOUT", "XDG_DATA_HOME",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unsetenv(names[i]);

@@ -108,7 +108,8 @@ static void closing_runs_what_was_still_posted(void **state)
 {
     (void)state;
     static struct board b;
-    struct note never_started = {{.run = write_down}, &b, 1}, after_stop = {{.run = write_down}, &b, 2};
+    struct note never_started = {{.run = write_down}, &b, 1},
+                after_stop = {{.run = write_down}, &b, 2};
     struct fg_worker *w = open_worker(&b);
     assert_true(fg_worker_post(w, &never_started.task));
     fg_worker_close(w);

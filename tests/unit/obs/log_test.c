@@ -68,8 +68,9 @@ static void a_line_has_time_level_event_and_values(void **state)
     fg_log(FG_LOG_INFO, "model_loaded", "model=%s ms=%d", "smol", 120);
     fg_log(FG_LOG_ERROR, "bare", "%s", "");
     fg_log_close();
-    matches(read_all(file), "^ts=20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\\.[0-9]{3}Z level=info "
-                            "event=model_loaded model=smol ms=120\nts=[^ ]+ level=error event=bare \n$");
+    matches(read_all(file),
+            "^ts=20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\\.[0-9]{3}Z level=info "
+            "event=model_loaded model=smol ms=120\nts=[^ ]+ level=error event=bare \n$");
 }
 
 static void the_level_decides_what_is_written(void **state)
@@ -116,13 +117,15 @@ static void quoting_escapes_what_a_log_reader_could_trip_over(void **state)
 {
     (void)state;
     char out[200];
-    static const char odd[] = "a \"b\" \\ = \n\r\t\b\f\x01\x1b\x7f\xc2\x9b \xe2\x82\xac \xff\xc0\xaf.";
+    static const char odd[] =
+        "a \"b\" \\ = \n\r\t\b\f\x01\x1b\x7f\xc2\x9b \xe2\x82\xac \xff\xc0\xaf.";
     assert_string_equal(fg_log_quote(FG_STR("plain"), out, sizeof out), "\"plain\"");
     assert_string_equal(fg_log_quote((struct fg_str){NULL, 0}, out, sizeof out), "\"\"");
     assert_string_equal(fg_log_quote((struct fg_str){"a\0b", 3}, out, sizeof out), "\"a\\u0000b\"");
-    assert_string_equal(fg_log_quote((struct fg_str){odd, sizeof odd - 1}, out, sizeof out),
-                        "\"a \\\"b\\\" \\\\ = \\n\\r\\t\\b\\f\\u0001\\u001b\\u007f\\u009b \xe2\x82\xac "
-                        "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd.\"");
+    assert_string_equal(
+        fg_log_quote((struct fg_str){odd, sizeof odd - 1}, out, sizeof out),
+        "\"a \\\"b\\\" \\\\ = \\n\\r\\t\\b\\f\\u0001\\u001b\\u007f\\u009b \xe2\x82\xac "
+        "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd.\"");
 }
 
 static void quoting_fits_any_room(void **state)
@@ -194,7 +197,8 @@ static void a_sink_nobody_reads_drops_lines_and_says_so_later(void **state)
     assert_int_equal(fg_log_open(file, FG_LOG_INFO, NULL), FG_OK);
     uint64_t before = fg_log_dropped(), began = fg_clock_ns();
     for (int i = 0; i < 8000; i++)
-        fg_log(FG_LOG_INFO, "flood", "i=%d text=%s", i, "fifty characters of text to fill the pipe with");
+        fg_log(FG_LOG_INFO, "flood", "i=%d text=%s", i,
+               "fifty characters of text to fill the pipe with");
     assert_true(fg_clock_ns() - began < 5 * FG_NS_PER_S);
     assert_true(fg_log_dropped() > before);
     static char text[1 << 20];
@@ -222,7 +226,8 @@ static void closing_does_not_wait_for_a_dead_sink(void **state)
     int reader = open(file, O_RDONLY | O_NONBLOCK);
     assert_int_equal(fg_log_open(file, FG_LOG_INFO, NULL), FG_OK);
     for (int i = 0; i < 3000; i++)
-        fg_log(FG_LOG_INFO, "flood", "i=%d text=%s", i, "fifty characters of text to fill the pipe with");
+        fg_log(FG_LOG_INFO, "flood", "i=%d text=%s", i,
+               "fifty characters of text to fill the pipe with");
     uint64_t began = fg_clock_ns();
     fg_log_close();
     assert_true(fg_clock_ns() - began < 3 * FG_NS_PER_S);

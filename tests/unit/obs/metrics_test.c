@@ -67,8 +67,10 @@ static void a_gauge_goes_both_ways_and_shows_fractions(void **state)
 static void the_same_name_and_labels_are_one_series_under_one_title(void **state)
 {
     (void)state;
-    struct fg_metric *a = fg_metric(FG_METRIC_COUNTER, "t_jobs_total", "jobs", "end=\"ok\"", NULL, 0);
-    struct fg_metric *b = fg_metric(FG_METRIC_COUNTER, "t_jobs_total", "jobs", "end=\"no\"", NULL, 0);
+    struct fg_metric *a =
+        fg_metric(FG_METRIC_COUNTER, "t_jobs_total", "jobs", "end=\"ok\"", NULL, 0);
+    struct fg_metric *b =
+        fg_metric(FG_METRIC_COUNTER, "t_jobs_total", "jobs", "end=\"no\"", NULL, 0);
     assert_ptr_equal(a, fg_metric(FG_METRIC_COUNTER, "t_jobs_total", "x", "end=\"ok\"", NULL, 0));
     assert_ptr_not_equal(a, b);
     fg_metric_add(a, 1);
@@ -90,7 +92,8 @@ static void histogram_buckets_are_cumulative_and_end_with_infinity(void **state)
 {
     (void)state;
     static const double bounds[] = {0.1, 1, 2.5};
-    struct fg_metric *m = fg_metric(FG_METRIC_HISTOGRAM, "t_wait_seconds", "wait", "q=\"a\"", bounds, 3);
+    struct fg_metric *m =
+        fg_metric(FG_METRIC_HISTOGRAM, "t_wait_seconds", "wait", "q=\"a\"", bounds, 3);
     fg_metric_observe(m, 0.1); /* on a bound: inside */
     fg_metric_observe(m, 0.5);
     fg_metric_observe(m, 0.5);
@@ -105,7 +108,8 @@ static void histogram_buckets_are_cumulative_and_end_with_infinity(void **state)
         "t_wait_seconds_count{q=\"a\"} 4\n");
     struct fg_metric *bare = fg_metric(FG_METRIC_HISTOGRAM, "t_bare", "b", NULL, bounds, 1);
     fg_metric_observe(bare, 3);
-    has("t_bare_bucket{le=\"0.1\"} 0\nt_bare_bucket{le=\"+Inf\"} 1\nt_bare_sum 3\nt_bare_count 1\n");
+    has("t_bare_bucket{le=\"0.1\"} 0\nt_bare_bucket{le=\"+Inf\"} 1\nt_bare_sum 3\nt_bare_count "
+        "1\n");
 }
 
 static void *add_many(void *m)
