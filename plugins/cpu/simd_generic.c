@@ -28,9 +28,9 @@ const struct fg_simd fg_simd_generic = SIMD_TABLE;
 const struct fg_simd *fg_simd_for(enum fg_isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == FG_ISA_AVX512_VNNI)
+    if (isa >= FG_ISA_AVX512_VNNI)
         return &fg_simd_avx512;
-    if (isa == FG_ISA_AVX2)
+    if (isa >= FG_ISA_AVX2)
         return &fg_simd_avx2;
 #endif
     (void)isa;

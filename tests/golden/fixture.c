@@ -15,13 +15,13 @@
 
 enum { PAGE = 32 };
 
-bool fixture_find(const char *file, char *room, size_t bytes)
+bool fixture_find(const char *folder, const char *file, char *room, size_t bytes)
 {
     const char *cache = getenv("FLUXGATE_CACHE"), *home = getenv("HOME");
     if (cache && *cache)
-        snprintf(room, bytes, "%s/models/%s", cache, file);
+        snprintf(room, bytes, "%s/%s/%s", cache, folder, file);
     else
-        snprintf(room, bytes, "%s/.cache/fluxgate/models/%s", home ? home : "", file);
+        snprintf(room, bytes, "%s/.cache/fluxgate/%s/%s", home ? home : "", folder, file);
     return access(room, R_OK) == 0;
 }
 

@@ -18,8 +18,8 @@ struct fixture {
     uint32_t vocab, max_rows;
 };
 
-/* Path of a file below the models folder of the cache, in room; false when it is not there. */
-bool fixture_find(const char *file, char *room, size_t bytes);
+/* Path of a file in a folder of the cache, in room; false when it is not there. */
+bool fixture_find(const char *folder, const char *file, char *room, size_t bytes);
 /* exact: float activations and KV. context: positions that the sequence may have. */
 void fixture_open(struct fixture *, const char *path, bool exact, uint32_t context);
 void fixture_close(struct fixture *);
