@@ -68,7 +68,7 @@ struct fg_backend { /* the instance: one child from its start to its end */
     /* its thread's */
     struct fg_wire_reader in;
     struct fg_arena *arena;
-    struct fg_output output;
+    struct fg_output output, logs; /* logs: the plugin's own lines have their own measure */
     uint64_t now_ns, heard_ns, event_ns, ping_ns, written_ns, written;
 };
 

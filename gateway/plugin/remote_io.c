@@ -165,7 +165,7 @@ static bool on_numbers(struct fg_backend *r, const struct fg_wire_frame *f)
 
 static bool on_log(struct fg_backend *r, const struct fg_wire_frame *f)
 {
-    if (f->id > FG_LOG_DEBUG || !fg_output_allow(&r->output, f->len, r->ask.name, r->now_ns))
+    if (f->id > FG_LOG_DEBUG || !fg_output_allow(&r->logs, f->len, r->ask.name, r->now_ns))
         return f->id <= FG_LOG_DEBUG;
     r->ask.host->log(r->ask.host, (int32_t)f->id, (struct fg_str){f->data, f->len});
     return true;
@@ -214,6 +214,8 @@ static bool read_frames(struct fg_backend *r)
     struct fg_wire_frame f;
     ssize_t n = fg_wire_read(&r->in);
     int got;
+    if (n == -2)
+        must_end(r, "broke the protocol: descriptors that no message asked for");
     if (n < 0)
         return false;
     if (n > 0)

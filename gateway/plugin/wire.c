@@ -320,7 +320,9 @@ ssize_t fg_wire_read(struct fg_wire_reader *r)
     ssize_t n = recvmsg(r->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
-    if (!take_fds(r, &m) || n == 0)
+    if (!take_fds(r, &m))
+        return -2;
+    if (n == 0)
         return -1;
     r->len += (size_t)n;
     return n;

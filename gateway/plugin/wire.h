@@ -85,7 +85,7 @@ struct fg_wire_frame { /* valid until the next call on the reader */
 };
 int32_t fg_wire_reader_init(struct fg_wire_reader *, int fd); /* FG_NO_MEMORY */
 void fg_wire_reader_done(struct fg_wire_reader *);
-/* Bytes read; 0: none now; -1: the other side is gone, or sent what cannot be taken. */
+/* Bytes read; 0: none now; -1: the other side is gone; -2: it sent more descriptors than fit. */
 ssize_t fg_wire_read(struct fg_wire_reader *);
 /* 1: a frame; 0: read on; -1: what came is no frame. */
 int fg_wire_next(struct fg_wire_reader *, struct fg_wire_frame *);
