@@ -115,9 +115,10 @@ static void add_calls(struct fg_run *r, const struct fg_habits *habits, const st
         set(r, dict, "tool_calls", calls);
 }
 
-static struct fg_value tools_value(struct fg_run *r, const struct fg_template_input *in)
+static struct fg_value tools_value(struct fg_run *r, const struct fg_habits *habits,
+                                   const struct fg_template_input *in)
 {
-    if (!in->tool_count)
+    if (!in->tool_count && !habits->empty_tools)
         return FG_NONE;
     struct fg_value list = fg_value_items(r, FG_FORM_LIST, in->tool_count);
     for (uint32_t i = 0; i < in->tool_count && fg_run_ok(r); i++) {
@@ -199,7 +200,7 @@ void fg_conversation_set(struct fg_run *r, const struct fg_habits *habits,
                          const struct fg_template_input *in, int64_t open)
 {
     variable(r, "messages", messages_value(r, habits, in, open));
-    variable(r, "tools", tools_value(r, in));
+    variable(r, "tools", tools_value(r, habits, in));
     variable(r, "documents", FG_NONE);
     variable(r, "add_generation_prompt", fg_value_bool(in->add_generation_prompt));
     variable(r, "bos_token", fg_value_text(r, fg_tagged_of(in->bos, FG_TAG_TEMPLATE)));

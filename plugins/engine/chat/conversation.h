@@ -12,6 +12,7 @@ struct fg_habits {
     bool parts;       /* content as a list of parts, not as a text */
     bool no_system;   /* refuses or drops system messages: they go in front of what follows */
     bool text_args;   /* the arguments of a tool call as JSON text, not as a dict */
+    bool empty_tools; /* goes through tools even when there are none */
     bool thinking;    /* reads message.thinking, not message.reasoning_content */
 };
 /* The variables of a rendering, into the run's scope. `open` of the messages: -1, or the index of

@@ -255,11 +255,17 @@ static const struct fg_value *named(const struct fg_given *given, const char *na
     return NULL;
 }
 
+/* What is nothing has nothing to go through: map and its kin look before they iterate. */
+static struct fg_items each_if_any(struct fg_run *r, const struct fg_value *v)
+{
+    return fg_value_true(v) ? fg_value_each(r, v) : (struct fg_items){0};
+}
+
 /* map('filter', arguments...) or map(attribute='a.b', default=x). */
 FILTER(filter_map)
 {
     (void)arg;
-    const struct fg_items each = fg_value_each(r, self);
+    const struct fg_items each = each_if_any(r, self);
     const struct fg_value *path = given->count ? NULL : named(given, "attribute");
     const struct fg_value *standin = named(given, "default");
     const struct fg_native *filter = NULL;
@@ -289,7 +295,7 @@ FILTER(filter_map)
 static struct fg_value chosen(struct fg_run *r, const struct fg_value *self,
                               const struct fg_given *given, bool by_attribute, bool wanted)
 {
-    const struct fg_items each = fg_value_each(r, self);
+    const struct fg_items each = each_if_any(r, self);
     const uint32_t skip = by_attribute ? 1 : 0;
     const struct fg_native *test = NULL;
     struct fg_given rest = {0};

@@ -313,7 +313,8 @@ static bool number(struct lexer *x)
     const int base = peek(x, 0) != '0' ? 10 : mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 10;
     at = digits(x, base == 10 ? at : at + 2, base, buf, &len);
     bool real = false;
-    if (base == 10 && at + 1 < x->src.len && x->src.ptr[at] == '.' && digit(x->src.ptr[at + 1])) {
+    const bool indexes = x->at && x->src.ptr[x->at - 1] == '.'; /* x.0.1 is no fraction */
+    if (base == 10 && !indexes && at + 1 < x->src.len && x->src.ptr[at] == '.' && digit(x->src.ptr[at + 1])) {
         real = true;
         buf[len++] = '.';
         size_t more = len;

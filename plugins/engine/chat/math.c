@@ -156,17 +156,14 @@ struct fg_value fg_value_math(struct fg_run *r, int sign, const struct fg_value 
 /* ---- slices ---------------------------------------------------------------------------------- */
 
 /* As CPython clips them: into -1 .. count for a step back, 0 .. count for one forward. */
-static bool bound(struct fg_run *r, const struct fg_value *v, int64_t count, int64_t absent,
-                  bool back, int64_t *out)
+static bool bound(const struct fg_value *v, int64_t count, int64_t absent, bool back, int64_t *out)
 {
     if (v->kind == FG_KIND_ABSENT || v->kind == FG_KIND_NONE) {
         *out = absent;
         return true;
     }
-    if (!fg_value_integer(v, out)) {
-        fg_run_fail(r, "the bound of a slice is a %s", fg_value_type(v));
+    if (!fg_value_integer(v, out))
         return false;
-    }
     if (*out < 0)
         *out += count;
     if (*out < 0)
@@ -185,26 +182,26 @@ struct fg_value fg_items_slice(struct fg_run *r, const struct fg_items *list, si
     return part;
 }
 
+/* What cannot be sliced gives an undefined value, as in jinja2's sandbox. */
 struct fg_value fg_value_slice(struct fg_run *r, const struct fg_value *v,
                                const struct fg_value *from, const struct fg_value *to,
                                const struct fg_value *step)
 {
     int64_t by = 1, first, last;
     const bool text = v->kind == FG_KIND_TEXT;
-    if (!text && !is_row(v)) {
-        fg_run_fail(r, "a %s cannot be sliced", fg_value_type(v));
+    if (!text && !is_row(v))
         return FG_UNDEFINED;
-    }
-    if (step->kind != FG_KIND_ABSENT && step->kind != FG_KIND_NONE &&
-        (!fg_value_integer(step, &by) || by == 0)) {
-        fg_run_fail(r, "the step of a slice must be an integer other than 0");
+    if (step->kind != FG_KIND_ABSENT && step->kind != FG_KIND_NONE && !fg_value_integer(step, &by))
+        return FG_UNDEFINED;
+    if (by == 0) {
+        fg_run_fail(r, "the step of a slice must not be 0");
         return FG_UNDEFINED;
     }
     if (text)
         fg_run_spend_bytes(r, v->text->len * 2);
     const int64_t count = text ? (int64_t)fg_tagged_chars(*v->text) : (int64_t)v->items->count;
-    if (!bound(r, from, count, by < 0 ? count - 1 : 0, by < 0, &first) ||
-        !bound(r, to, count, by < 0 ? -1 : count, by < 0, &last))
+    if (!bound(from, count, by < 0 ? count - 1 : 0, by < 0, &first) ||
+        !bound(to, count, by < 0 ? -1 : count, by < 0, &last))
         return FG_UNDEFINED;
     if (text && by == 1) {
         const size_t at = fg_tagged_offset(*v->text, (size_t)first);

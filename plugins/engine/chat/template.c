@@ -80,15 +80,21 @@ static bool shows_mark(const struct fg_template *t, const struct fg_habits *habi
     return shown;
 }
 
+/* The first of these that brings a user's text out; none: they stay as they are. */
 static void find_content_habit(struct fg_template *t)
 {
+    static const struct fg_habits tries[] = {
+        {0}, {.parts = true}, {.empty_tools = true}, {.parts = true, .empty_tools = true}};
     const struct fg_part text = {.kind = FG_PART_TEXT, .data = FG_STR(MARK)};
     const struct fg_message user = {FG_ROLE_USER, 1, &text};
-    const struct fg_habits parts = {.parts = true};
     bool renders;
-    if (shows_mark(t, &t->habits, &user, 1, &renders, NULL))
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
+        if (!shows_mark(t, &tries[i], &user, 1, &renders, NULL))
+            continue;
+        t->habits.parts = tries[i].parts;
+        t->habits.empty_tools = tries[i].empty_tools;
         return;
-    t->habits.parts = shows_mark(t, &parts, &user, 1, &renders, NULL);
+    }
 }
 
 static void find_system_habit(struct fg_template *t)
