@@ -114,9 +114,12 @@ static int32_t start(struct fg_backend *r, int32_t *pid, struct fg_error *err)
 /* Room for the call's payload; NULL: the child is gone or memory is. */
 static void *begin(struct fg_backend *r, uint8_t type, size_t len, struct fg_error *err)
 {
+    char reason[sizeof r->reason] = "no memory for a message to its process";
     pthread_mutex_lock(&r->lock);
     bool gone = r->gone;
-    if (!gone) {
+    if (gone) {
+        memcpy(reason, r->reason, sizeof reason);
+    } else {
         free_visits(&r->call.visits);
         r->call = (struct fg_remote_call){.id = ++r->last_call};
         fg_list_init(&r->call.visits);
@@ -124,7 +127,7 @@ static void *begin(struct fg_backend *r, uint8_t type, size_t len, struct fg_err
     pthread_mutex_unlock(&r->lock);
     void *payload = gone ? NULL : fg_wire_begin(&r->out, type, r->last_call, len, 0);
     if (!payload)
-        fg_fail(err, FG_DEVICE_LOST, "backend \"%.64s\": its process is gone", r->ask.name);
+        fg_fail(err, FG_DEVICE_LOST, "backend \"%.64s\": %.150s", r->ask.name, reason);
     return payload;
 }
 
