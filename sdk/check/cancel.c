@@ -32,7 +32,7 @@ static void cancel_before_the_first_event(struct bench *b)
         stream_init(&s, &a.request, ALWAYS_GO);
         struct fg_job *job = job_submit(b, w.model, &a.request, &s);
         job_cancel(b, job, &s);
-        wait_over(b, &s, CANCEL_MS, "after cancel()");
+        wait_over(b, &s, b->cancel_ms, "after cancel()");
         job_release(b, job);
         stream_done(&s);
     }
@@ -49,11 +49,11 @@ static void cancel_of_a_paused_job(struct bench *b)
     for (int i = 0; i < 5; i++) {
         stream_init(&s, &a.request, PAUSE_ONCE);
         struct fg_job *job = job_submit(b, w.model, &a.request, &s);
-        if (!wait_outputs(b, &s, 1, PATIENCE_MS))
-            broken(b, "no output within %d ms", PATIENCE_MS);
+        if (!wait_outputs(b, &s, 1, b->patience_ms))
+            broken(b, "no output within %u ms", b->patience_ms);
         usleep(1000 * (unsigned)i);
         job_cancel(b, job, &s);
-        wait_over(b, &s, CANCEL_MS, "after cancel() of a paused job");
+        wait_over(b, &s, b->cancel_ms, "after cancel() of a paused job");
         if (s.pauses && (s.last_kind != FG_EV_DONE || s.last_code != FG_END_CANCELLED))
             broken(b, "a job that was cancelled while it was paused ends with kind %d, code %d, "
                       "not with DONE/CANCELLED", s.last_kind, s.last_code);
@@ -71,10 +71,10 @@ static void cancel_may_be_called_again_and_late(struct bench *b)
     ask_init(b, &a, 32, 32);
     stream_init(&s, &a.request, PAUSE_ONCE);
     struct fg_job *job = job_submit(b, w.model, &a.request, &s);
-    (void)wait_outputs(b, &s, 1, PATIENCE_MS);
+    (void)wait_outputs(b, &s, 1, b->patience_ms);
     for (int i = 0; i < 3; i++)
         job_cancel(b, job, &s);
-    wait_over(b, &s, CANCEL_MS, "after cancel()");
+    wait_over(b, &s, b->cancel_ms, "after cancel()");
     for (int i = 0; i < 3; i++) {
         job_cancel(b, job, &s);
         job_resume(b, job, &s);
@@ -86,7 +86,7 @@ static void cancel_may_be_called_again_and_late(struct bench *b)
     ask_init(b, &a, 4, 4);
     stream_init(&s, &a.request, ALWAYS_GO);
     job = job_submit(b, w.model, &a.request, &s);
-    wait_over(b, &s, PATIENCE_MS, "after submit()");
+    wait_over(b, &s, b->patience_ms, "after submit()");
     job_cancel(b, job, &s); /* after the end of a job that ended by itself */
     usleep(20000);
     judge(b, &s);
@@ -127,7 +127,7 @@ static void cancel_races_with_the_end(struct bench *b)
         while (fg_clock_ns() < until)
             ;
         job_cancel(b, job, &s);
-        wait_over(b, &s, CANCEL_MS, "after cancel()");
+        wait_over(b, &s, b->cancel_ms, "after cancel()");
         cancelled += s.last_code == FG_END_CANCELLED;
         job_release(b, job);
         judge(b, &s);
@@ -146,14 +146,18 @@ static void release_may_come_before_the_last_emit_returns(struct bench *b)
     for (uint32_t i = 0; i < 10; i++) {
         struct world w = open_world(b);
         ask_init(b, &a, 4, 4);
-        stream_init(&s, &a.request, SLOW_LAST);
-        struct fg_job *job = job_submit(b, w.model, &a.request, &s);
+        struct fg_request *request = guarded(b, &a.request, sizeof a.request);
+        stream_init(&s, request, SLOW_LAST);
+        struct fg_job *job = job_submit(b, w.model, request, &s);
         if (i % 2)
             job_cancel(b, job, &s);
-        wait_over(b, &s, PATIENCE_MS, "after submit()");
+        wait_over(b, &s, b->patience_ms, "after submit()");
         job_release(b, job);
-        close_world(b, &w); /* stream_done() after it: nobody may touch the stream now */
+        unguard(request, sizeof *request); /* it was the plugin's to read until release() */
         stream_done(&s);
+        step(b, "unload() right after release(), which unmapped the request and ended the stream");
+        b->plugin->unload(w.model);
+        backend_close(b, w.backend);
     }
 }
 

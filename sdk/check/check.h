@@ -39,6 +39,7 @@ struct bench { /* one check's world */
     struct notes *notes;
     const struct fg_plugin *plugin;
     struct fg_host host;
+    uint32_t patience_ms, cancel_ms; /* for a last event: after submit(), after cancel() */
     uint32_t can, max_running, context, embedding; /* of the loaded model */
 };
 
@@ -130,7 +131,8 @@ void job_run(struct bench *, struct fg_model *, const struct fg_request *, struc
              int32_t policy);
 /* Memory whose last byte is followed by a page that must not be touched. */
 void *guarded(struct bench *, const void *bytes, size_t len);
+void unguard(void *guarded, size_t len); /* now none of it may be touched */
 
-enum { PATIENCE_MS = 20000, CANCEL_MS = 5000, QUIET_MS = 150 };
+enum { PATIENCE_MS = 20000, CANCEL_MS = 5000, QUIET_MS = 150 }; /* at most, see run.c */
 
 #endif

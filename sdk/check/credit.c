@@ -24,12 +24,12 @@ static void after_pause_nothing_comes_until_resume(struct bench *b)
     ask_init(b, &a, 32, 32);
     stream_init(&s, &a.request, PAUSE_ONCE);
     struct fg_job *job = job_submit(b, model, &a.request, &s);
-    if (!wait_outputs(b, &s, 1, PATIENCE_MS))
-        broken(b, "no output within %d ms", PATIENCE_MS);
+    if (!wait_outputs(b, &s, 1, b->patience_ms))
+        broken(b, "no output within %u ms", b->patience_ms);
     usleep(QUIET_MS * 1000);
     judge(b, &s); /* emit() has noted what came though it must not */
     job_resume(b, job, &s);
-    wait_over(b, &s, PATIENCE_MS, "after resume()");
+    wait_over(b, &s, b->patience_ms, "after resume()");
     if (s.pauses && s.outputs < 2 && s.usage.output_tokens > 1)
         broken(b, "after resume() the rest of the text is missing");
     job_release(b, job);
@@ -101,7 +101,7 @@ static void stop_ends_the_job(struct bench *b)
     ask_init(b, &a, 64, 64);
     stream_init(&s, &a.request, STOP_ONCE);
     struct fg_job *job = job_submit(b, model, &a.request, &s);
-    wait_over(b, &s, CANCEL_MS + PATIENCE_MS, "though emit() answered STOP");
+    wait_over(b, &s, b->patience_ms, "though emit() answered STOP");
     job_release(b, job);
     stream_done(&s);
     close_model(b, backend, model);
@@ -118,7 +118,7 @@ static void resume_does_nothing_unless_paused(struct bench *b)
     struct fg_job *job = job_submit(b, model, &a.request, &s);
     for (int i = 0; i < 1000 && !wait_outputs(b, &s, UINT32_MAX, 0); i++)
         job_resume(b, job, &s);
-    wait_over(b, &s, PATIENCE_MS, "after many calls of resume()");
+    wait_over(b, &s, b->patience_ms, "after many calls of resume()");
     job_resume(b, job, &s); /* after the last event, before release() */
     usleep(20000);
     judge(b, &s);

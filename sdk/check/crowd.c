@@ -40,7 +40,7 @@ static int32_t try_submit(struct bench *b, struct fg_model *model, struct held *
 static void end_held(struct bench *b, struct held *h)
 {
     job_cancel(b, h->job, &h->stream);
-    wait_over(b, &h->stream, CANCEL_MS, "after cancel()");
+    wait_over(b, &h->stream, b->cancel_ms, "after cancel()");
     job_release(b, h->job);
     stream_done(&h->stream);
 }
@@ -103,7 +103,7 @@ static int32_t policy_of(uint32_t n)
 /* Resumes, and cancels some; as a worker of the gateway does, one thread for all of a job. */
 static void drive(struct worker *w, struct fg_stream *s, struct fg_job *job, uint32_t round)
 {
-    const uint64_t end = fg_clock_ns() + PATIENCE_MS * FG_NS_PER_MS;
+    const uint64_t end = fg_clock_ns() + w->b->patience_ms * FG_NS_PER_MS;
     bool is_cancelled = false;
     for (uint32_t looks = 0;; looks++) {
         pthread_mutex_lock(&s->lock);
@@ -122,7 +122,8 @@ static void drive(struct worker *w, struct fg_stream *s, struct fg_job *job, uin
             w->b->plugin->cancel(job);
         }
         if (fg_clock_ns() > end)
-            broken(w->b, "a job of several threads had no last event within %d ms", PATIENCE_MS);
+            broken(w->b, "a job of several threads had no last event within %u ms",
+                   w->b->patience_ms);
         usleep(100);
     }
 }

@@ -87,7 +87,7 @@ static void what_is_optional_may_be_left_out(struct bench *b)
     step(b, "submit() without sampling, id and error");
     if (b->plugin->submit(w.model, &a.request, &s, &job, NULL) != FG_OK)
         broken(b, "submit() fails where sampling, id and error are NULL");
-    wait_over(b, &s, PATIENCE_MS, "after submit()");
+    wait_over(b, &s, b->patience_ms, "after submit()");
     job_release(b, job);
     stream_done(&s);
     close_world(b, &w);
@@ -106,7 +106,7 @@ static void expect_refusal(struct bench *b, struct fg_model *model, const struct
     if (rc == FG_OK) { /* it may also fail as a job */
         if (job == mark)
             broken(b, "submit() answers OK and gives no job");
-        wait_over(b, &s, PATIENCE_MS, "after submit()");
+        wait_over(b, &s, b->patience_ms, "after submit()");
         if (s.last_kind != FG_EV_FAILED)
             broken(b, "%s is answered as if it were nothing: what cannot be done is refused",
                    what);
@@ -263,7 +263,7 @@ static void a_long_prompt_is_refused_with_its_length(struct bench *b)
     step(b, "submit() of a prompt that does not fit");
     int32_t rc = b->plugin->submit(w.model, &a.request, &s, &job, &err);
     if (rc == FG_OK) {
-        wait_over(b, &s, PATIENCE_MS, "after submit()");
+        wait_over(b, &s, b->patience_ms, "after submit()");
         job_release(b, job);
         rc = s.last_kind == FG_EV_FAILED ? s.last_code : FG_OK;
     }

@@ -120,7 +120,7 @@ static void several_choices_end_each(struct bench *b)
     step(b, "submit() of three choices");
     const int32_t rc = b->plugin->submit(w.model, &a.request, &s, &job, &err);
     if (rc == FG_OK) {
-        wait_over(b, &s, PATIENCE_MS, "after submit()");
+        wait_over(b, &s, b->patience_ms, "after submit()");
         job_release(b, job);
         if (s.last_kind == FG_EV_DONE && s.finishes != 3)
             broken(b, "of 3 choices %u ended with FINISH", s.finishes);

@@ -44,7 +44,11 @@ void skipped(struct bench *b, const char *format, ...)
 
 static void child(const struct options *options, const struct check *check, struct notes *notes)
 {
-    struct bench b = {.options = options, .notes = notes};
+    const uint32_t half = options->timeout_ms / 2; /* so that the check itself can tell */
+    struct bench b = {.options = options,
+                      .notes = notes,
+                      .patience_ms = half < PATIENCE_MS ? half : PATIENCE_MS,
+                      .cancel_ms = half < CANCEL_MS ? half : CANCEL_MS};
     dup2(STDERR_FILENO, STDOUT_FILENO); /* what a plugin prints is not part of the report */
     host_init(&b);
     check->run(&b);

@@ -173,6 +173,14 @@ void *guarded(struct bench *b, const void *bytes, size_t len)
     return at;
 }
 
+void unguard(void *at, size_t len)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t pages = (len + page - 1) / page;
+    char *area = (char *)at + len - pages * page;
+    (void)mprotect(area, pages * page, PROT_NONE);
+}
+
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
 void judge(struct bench *b, struct fg_stream *s)
@@ -271,7 +279,7 @@ void job_run(struct bench *b, struct fg_model *model, const struct fg_request *r
 {
     stream_init(s, request, policy);
     struct fg_job *job = job_submit(b, model, request, s);
-    wait_over(b, s, PATIENCE_MS, "after submit()");
+    wait_over(b, s, b->patience_ms, "after submit()");
     job_release(b, job);
     judge(b, s);
     if (s->last_kind == FG_EV_FAILED)

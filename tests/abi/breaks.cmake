@@ -1,0 +1,17 @@
+# Plugins that break one rule each, and the test that fg-plugin-check catches every one of them.
+file(GLOB breaks CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/breaks_*.c)
+list(REMOVE_ITEM breaks ${CMAKE_CURRENT_LIST_DIR}/breaks_base.c)
+add_library(breaks_echo STATIC ${PROJECT_SOURCE_DIR}/sdk/template/echo.c)
+target_compile_definitions(breaks_echo PRIVATE fg_plugin_entry=echo_entry)
+target_link_libraries(breaks_echo PUBLIC fg_sdk Threads::Threads m)
+add_custom_target(breaks)
+foreach(source ${breaks})
+  get_filename_component(name ${source} NAME_WE)
+  add_library(${name} MODULE ${source} ${CMAKE_CURRENT_LIST_DIR}/breaks_base.c)
+  set_target_properties(${name} PROPERTIES PREFIX ""
+                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/breaks)
+  target_link_libraries(${name} PRIVATE breaks_echo)
+  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL)
+  add_dependencies(breaks ${name})
+endforeach()
+add_test(NAME abi_check COMMAND ${CMAKE_CURRENT_LIST_DIR}/check_test.py ${CMAKE_BINARY_DIR})
