@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -292,6 +293,50 @@ static void a_vocabulary_answers_about_its_tokens(void **state)
     fg_vocab_close(NULL);
 }
 
+struct reader {
+    const struct fg_vocab *v;
+    const struct fg_ids *want;
+    bool differs;
+};
+
+static const char shared_text[] = "it's 12 hello  world <|im_end|> \xc3\xa9 aaaaaaaaa\n";
+
+static void *read_often(void *arg)
+{
+    struct reader *r = arg;
+    const struct fg_piece piece = {fg_str_of(shared_text), true};
+    for (int i = 0; i < 200; i++) {
+        struct fg_ids ids = {0};
+        if (fg_vocab_encode(r->v, &piece, 1, true, 0, &ids, NULL) != FG_OK ||
+            ids.len != r->want->len ||
+            memcmp(ids.ptr, r->want->ptr, ids.len * sizeof *ids.ptr) != 0)
+            r->differs = true;
+        fg_ids_done(&ids);
+    }
+    return NULL;
+}
+
+static void threads_share_a_vocabulary(void **state)
+{
+    (void)state;
+    for (int32_t kind = 0; kind < SMALL_KINDS; kind++) {
+        struct fg_vocab *v = open_small(kind);
+        struct fg_ids want = encode(v, shared_text, true, true);
+        struct reader readers[4];
+        pthread_t threads[4];
+        for (int i = 0; i < 4; i++) {
+            readers[i] = (struct reader){.v = v, .want = &want};
+            assert_int_equal(pthread_create(&threads[i], NULL, read_often, &readers[i]), 0);
+        }
+        for (int i = 0; i < 4; i++) {
+            pthread_join(threads[i], NULL);
+            assert_false(readers[i].differs);
+        }
+        fg_ids_done(&want);
+        fg_vocab_close(v);
+    }
+}
+
 static double seconds_for(const struct fg_vocab *v, const char *unit, size_t bytes)
 {
     const size_t n = strlen(unit);
@@ -344,6 +389,7 @@ int main(void)
         cmocka_unit_test(broken_utf8_is_refused),
         cmocka_unit_test(nothing_and_zero_bytes_are_texts_too),
         cmocka_unit_test(a_vocabulary_answers_about_its_tokens),
+        cmocka_unit_test(threads_share_a_vocabulary),
         cmocka_unit_test(a_megabyte_of_anything_is_done_soon),
     };
     return cmocka_run_group_tests_name("vocab", tests, NULL, NULL);
