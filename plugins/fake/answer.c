@@ -148,20 +148,21 @@ static void choose_length(struct fg_job *job)
     const uint32_t room = job->model->context > prompt ? job->model->context - prompt : 0;
     const bool endless = r->flags & FG_REQ_IGNORE_EOS;
     const uint32_t whole = endless ? UINT32_MAX : s->tokens ? (uint32_t)s->tokens : job->id_count;
-    const uint32_t skip = r->resume_count; /* these were delivered before */
+    const uint32_t skip = r->resume_count; /* were delivered before, and count */
     job->end_code = FG_END_STOP;
     job->length = whole;
-    if (r->max_tokens && (uint64_t)r->max_tokens + skip < job->length) {
-        job->length = r->max_tokens + skip;
+    if (r->max_tokens && r->max_tokens < job->length) {
+        job->length = r->max_tokens;
         job->end_code = FG_END_LENGTH;
     }
-    if ((uint64_t)room + skip < job->length) {
-        job->length = room + skip;
+    if (room < job->length) {
+        job->length = room;
         job->end_code = FG_END_LENGTH;
     }
     if (!job->id_count)
         job->length = 0;
     job->at = skip < job->length ? skip : job->length;
+    job->usage.output_tokens = job->resumed = job->at;
 }
 
 static int32_t make_room(struct fg_job *job, struct fg_error *err)

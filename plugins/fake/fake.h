@@ -88,7 +88,7 @@ struct fg_job {
     const int32_t *ids;       /* repeated as long as length asks */
     uint32_t id_count;
     uint32_t length;          /* tokens of a choice, inputs of an EMBED */
-    uint32_t at, choice, choices;
+    uint32_t at, choice, choices, resumed;
     size_t bytes, byte_limit; /* said of this choice; cut here by a stop string */
     struct fg_str stop;
     int32_t end_code;

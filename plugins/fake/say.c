@@ -266,7 +266,8 @@ static uint64_t due_of(const struct fg_job *job)
     const uint64_t first = job->submit_ns + (uint64_t)s->first_ms * FG_NS_PER_MS;
     if (s->tokens_per_s <= 0 || !generates(job))
         return first;
-    return first + (uint64_t)((double)job->usage.output_tokens * 1e9 / s->tokens_per_s);
+    const double said = job->usage.output_tokens - job->resumed;
+    return first + (uint64_t)(said * 1e9 / s->tokens_per_s);
 }
 
 static int32_t finish_choice(struct fg_job *job, struct fg_fake_turn *turn)

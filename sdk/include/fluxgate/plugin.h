@@ -160,7 +160,8 @@ struct fg_request {
     struct fg_str thinking;     /* "", off, on, low, medium, high */
     struct fg_str options_json; /* "" or an object: keys only this backend understands */
     const int32_t *resume_tokens;
-    uint32_t resume_count;      /* go on after these output tokens, which were delivered */
+    uint32_t resume_count;      /* go on after these output tokens, which were delivered;
+                                   max_tokens and output_tokens count them as well */
     struct fg_str cache_scope;  /* prefixes are shared within one scope */
 };
 
