@@ -77,8 +77,9 @@ static bool read_array(struct cursor *c, struct pair *p)
         return CURSOR_FAIL(c, FG_INVALID, "an array of %" PRIu64 " elements (at most %llu)",
                            p->count, MAX_ELEMENTS);
     if (p->count * each > cursor_left(c))
-        return CURSOR_FAIL(c, FG_INVALID, "an array of %" PRIu64 " elements in %zu bytes", p->count,
-                           cursor_left(c));
+        return CURSOR_FAIL(c, FG_INVALID,
+                           "the file ends within an array (%" PRIu64 " elements, %zu bytes left)",
+                           p->count, cursor_left(c));
     p->data = c->base + c->at;
     if (p->of == FG_GGUF_STRING)
         return read_strings(c, p->count);
