@@ -27,7 +27,9 @@ static void *take_turns(void *ctx)
     struct fg_control *c = ctx;
     struct pollfd p = {.fd = c->box.fd, .events = POLLIN};
     for (;;) {
-        (void)poll(&p, 1, -1); /* EINTR: a look at an empty box */
+        /* The ring of close() may have been taken with that of a task before it: so look first. */
+        if (!__atomic_load_n(&c->closing, __ATOMIC_ACQUIRE))
+            (void)poll(&p, 1, -1); /* EINTR: a look at an empty box */
         /* Read before the box is: once it is set, nothing new can come behind this run. */
         bool last = __atomic_load_n(&c->closing, __ATOMIC_ACQUIRE);
         (void)fg_mailbox_run(&c->box);

@@ -5,7 +5,7 @@
  *   say N          N TEXT events, then DONE; obeys STOP and cancel
  *   polite N       the same, and obeys PAUSE; DONE's text is "pauses=P late=L": how often it was
  *                  paused, and events it was asked for while paused (0)
- *   flood N        N TEXT events of 1 KiB, whatever emit() says
+ *   flood N [B]    N TEXT events of 1 KiB or B bytes, whatever emit() says
  *   burst N US     N TEXT events with US microseconds between them
  *   crash K        K events, then the end of the process
  *   exit K         K events, then exit(3)
@@ -139,10 +139,12 @@ static void polite(struct fg_job *j)
 
 static void flood(struct fg_job *j)
 {
-    char text[1024];
-    memset(text, 'x', sizeof text);
+    size_t len = j->second ? (size_t)j->second : 1024;
+    char *all = malloc(len);
+    memset(all, 'x', len);
     for (long i = 0; i < j->number; i++)
-        emit_text(j, (uint32_t)i, (struct fg_str){text, sizeof text});
+        emit_text(j, (uint32_t)i, (struct fg_str){all, len});
+    free(all);
     emit_done(j, FG_END_STOP, "");
 }
 

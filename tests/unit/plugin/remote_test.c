@@ -354,8 +354,8 @@ static void a_flood_is_bounded(void **state)
     struct rig *r = open_child();
     struct rig_job j = {0};
     (void)state;
-    rig_start_held(r, &j, "flood 100000");
-    usleep(1500000);
+    rig_start_held(r, &j, "flood 100 1000000");
+    sleep(3);
     rig_unhold(&j);
     assert_true(rig_wait(&j, 30));
     assert_int_equal(j.lasts, 1);
