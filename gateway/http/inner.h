@@ -26,6 +26,7 @@ enum {
     FG_SKIP_MAX = 64 * 1024,      /* a refused body this short is dropped, else we close */
     FG_DIRECT_BYTES = 16 * 1024,  /* a reply body from here on is sent from where it lies */
     FG_PEER_BYTES = 48,
+    FG_BYTES_PER_S = 500, /* the least: of a body on average, and of reading a reply */
 };
 
 enum fg_phase { FG_PHASE_HEAD, FG_PHASE_BODY, FG_PHASE_SERVE, FG_PHASE_LINGER };
@@ -154,20 +155,43 @@ int fg_accept(int listener, struct fg_address *, char *text, size_t room);
 void fg_timer_set(struct fg_conn *, int kind); /* FG_TIMER_NONE: off */
 void fg_timer_init(struct fg_loop *);
 
-/* conn.c */
+/* conn.c: life and ends */
+void fg_loop_enter(struct fg_loop *); /* around every callback */
+void fg_loop_leave(struct fg_loop *);
 bool fg_conn_open(struct fg_loop *, int fd, const struct fg_address *, const char *peer);
 void fg_conn_destroy(struct fg_conn *); /* at server close, outside of any callback */
 void fg_conn_expire(struct fg_conn *, int kind);
 void fg_conn_drain(struct fg_conn *);
-void fg_conn_settle(struct fg_conn *);  /* sends what is unsent, ends what is over */
-void fg_conn_refuse(struct fg_conn *, int status, struct fg_str path, const char *message);
+void fg_conn_settle(struct fg_conn *); /* sends what is unsent, ends what is over */
+/* Answers what is no proper request; the connection closes behind it. */
+void fg_conn_refuse(struct fg_conn *, int status, struct fg_str path, const char *why);
 void fg_conn_lost(struct fg_conn *);
 void fg_conn_close(struct fg_conn *);
-void fg_loop_enter(struct fg_loop *);   /* around every callback */
-void fg_loop_leave(struct fg_loop *);
 void fg_conn_mark_dirty(struct fg_conn *); /* settle at the end of this turn */
 void fg_conn_mark_again(struct fg_conn *); /* read on in the next turn */
-void fg_conn_advance(struct fg_conn *);    /* goes on with pending and held input */
+
+/* input.c: bytes in */
+void fg_conn_on_event(evutil_socket_t, short what, void *conn);
+void fg_conn_advance(struct fg_conn *); /* settles, then goes on with pending and held input */
+void fg_conn_read(struct fg_conn *);
+void fg_input_drop(struct fg_conn *);
+void fg_input_drop_partial(struct fg_conn *);
+static inline size_t fg_input_pending(const struct fg_conn *c)
+{
+    return c->pending_len - c->pending_at;
+}
+static inline void fg_input_skip(struct fg_conn *c, size_t n) /* n bytes of the view are used */
+{
+    c->view += n;
+    c->view_len -= n;
+}
+
+/* receive.c: requests out of bytes */
+void fg_conn_receive(struct fg_conn *); /* uses the view as far as it goes */
+/* The body is not whole yet. True: it was given up. */
+bool fg_body_wait(struct fg_conn *, size_t progress);
+/* The path for the dialect of a refusal, as far as it is known. */
+struct fg_str fg_head_path(struct fg_loop *, const struct fg_head *, const char *data);
 
 /* request.c: a parsed head into an exchange */
 struct fg_exchange *fg_exchange_open(struct fg_conn *, const struct fg_head *, const char *data,

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "http/inner.h"
+#include "util/clock.h"
 
 char *fg_block_take(struct fg_loop *l, size_t bytes)
 {
@@ -97,6 +98,7 @@ size_t fg_out_in_kernel(const struct fg_conn *c)
 
 void fg_out_wait(struct fg_conn *c)
 {
+    c->loop->now_ns = fg_clock_ns(); /* a handler may write outside of our callbacks */
     c->kernel_bytes = fg_out_in_kernel(c);
     fg_timer_set(c, FG_TIMER_WRITE);
 }

@@ -31,12 +31,13 @@ static void turn_away(struct fg_loop *l, int fd, const char *message)
 {
     const struct fg_http_handler *h = l->server->handler;
     struct fg_buf body = {.limit = 2048}, text = {.limit = 4096};
-    char sink[4096];
+    char sink[4096], id[29];
+    fg_request_id(l, id);
     h->refusal(h->ctx, 503, FG_STR(""), message, &body);
     fg_buf_printf(&text,
                   "HTTP/1.1 503 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                  "Retry-After: 1\r\nConnection: close\r\n\r\n%.*s",
-                  fg_status_text(503), body.len, FG_STR_ARG(fg_buf_str(&body)));
+                  "Retry-After: 1\r\nx-request-id: %s\r\nConnection: close\r\n\r\n%.*s",
+                  fg_status_text(503), body.len, id, FG_STR_ARG(fg_buf_str(&body)));
     ssize_t n = send(fd, text.ptr, text.len, MSG_NOSIGNAL);
     (void)n;
     shutdown(fd, SHUT_WR);
