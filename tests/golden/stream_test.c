@@ -28,7 +28,10 @@ static struct fg_vocab *open_vocab(const char *file)
     struct fg_gguf *g = NULL;
     struct fg_vocab *v = NULL;
     struct fg_error err = {0};
-    snprintf(path, sizeof path, "%s%s/%s", cache ? cache : home ? home : "",
+    snprintf(path, sizeof path, "%s%s/%s",
+             cache  ? cache
+             : home ? home
+                    : "",
              cache ? "" : "/.cache/fluxgate", file);
     if (access(path, R_OK) != 0) {
         printf("skip: %s is not there\n", path);
@@ -49,7 +52,8 @@ static size_t stream(const struct fg_vocab *v, const json_t *ids, struct fg_str 
     size_t i, inside = 0;
     json_t *id;
     fg_text_init(&t, NULL, 0);
-    json_array_foreach(ids, i, id) {
+    json_array_foreach(ids, i, id)
+    {
         const int32_t number = (int32_t)json_integer_value(id);
         assert_true(fg_text_push(&t, number, fg_vocab_piece(v, number, false), 0, NULL, 0));
         while (fg_text_take(&t, &part)) {
@@ -81,7 +85,8 @@ static void every_step_sends_whole_characters(void **state)
     json_t *all = json_load_file(path, 0, NULL), *one;
     assert_non_null(all);
     size_t i, inside = 0;
-    json_array_foreach(json_object_get(all, "cases"), i, one) {
+    json_array_foreach(json_object_get(all, "cases"), i, one)
+    {
         const json_t *text = json_object_get(one, "text");
         inside += stream(v, json_object_get(one, "plain_text"),
                          (struct fg_str){json_string_value(text), json_string_length(text)});

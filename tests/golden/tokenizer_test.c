@@ -46,8 +46,7 @@ static void check_ids(const struct golden *g, const json_t *one, const char *way
                       bool special, struct fg_ids *ids)
 {
     const json_t *want = json_object_get(one, way), *text = json_object_get(one, "text");
-    const struct fg_piece piece = {
-        {json_string_value(text), json_string_length(text)}, special};
+    const struct fg_piece piece = {{json_string_value(text), json_string_length(text)}, special};
     struct fg_error err = {0};
     ids->len = 0;
     if (fg_vocab_encode(g->vocab, &piece, 1, bos, 0, ids, &err) != FG_OK)
@@ -115,7 +114,8 @@ static void every_string_gives_the_written_ids(void **state)
         fail_msg("%s", err.text);
     size_t i;
     json_t *one;
-    json_array_foreach(json_object_get(g.all, "cases"), i, one) {
+    json_array_foreach(json_object_get(g.all, "cases"), i, one)
+    {
         check_ids(&g, one, "with_special", true, true, &ids);
         check_ids(&g, one, "no_add", false, true, &ids);
         check_ids(&g, one, "plain_text", false, false, &ids);
@@ -141,8 +141,7 @@ int main(void)
         tests[i] = (struct CMUnitTest){.name = strrchr(files.gl_pathv[i], '/') + 1,
                                        .test_func = every_string_gives_the_written_ids,
                                        .initial_state = files.gl_pathv[i]};
-    const int failed =
-        _cmocka_run_group_tests("tokenizer", tests, files.gl_pathc, NULL, NULL);
+    const int failed = _cmocka_run_group_tests("tokenizer", tests, files.gl_pathc, NULL, NULL);
     free(tests);
     globfree(&files);
     return failed;

@@ -15,10 +15,10 @@
 #include "util/str.h"
 
 struct cursor {
-    const char *name;     /* of the file, for messages */
+    const char *name; /* of the file, for messages */
     const uint8_t *base;
     size_t size, at;
-    int32_t status;       /* sticky */
+    int32_t status; /* sticky */
     struct fg_error *err;
 };
 

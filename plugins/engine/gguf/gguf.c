@@ -23,14 +23,14 @@
 #include "engine/gguf/inner.h"
 #include "util/str.h"
 
-#define MAX_RECORDS 100000             /* pairs, and tensors */
-#define MAX_KEY 65536
-#define MAX_NAME 63                    /* of a tensor */
-#define MAX_STRING (64ull << 20)
-#define MAX_ELEMENTS (16ull << 20)     /* of an array */
-#define MAX_DIM (1ull << 40)
-#define PAIR_BYTES 13                  /* the least a pair takes: length, one byte of key, type, u8 */
-#define TENSOR_BYTES 33                /* and a tensor: length, name, dims, one dim, type, offset */
+#define MAX_RECORDS  100000 /* pairs, and tensors */
+#define MAX_KEY      65536
+#define MAX_NAME     63 /* of a tensor */
+#define MAX_STRING   (64ull << 20)
+#define MAX_ELEMENTS (16ull << 20) /* of an array */
+#define MAX_DIM      (1ull << 40)
+#define PAIR_BYTES   13 /* the least a pair takes: length, one byte of key, type, u8 */
+#define TENSOR_BYTES 33 /* and a tensor: length, name, dims, one dim, type, offset */
 
 /* ---- pairs ----------------------------------------------------------------------------------- */
 
@@ -192,7 +192,8 @@ static bool read_tensor(struct fg_gguf *g, struct cursor *c, uint64_t *offset)
         return false;
     t.dims = cursor_u32(c, "a tensor");
     if (c->status == FG_OK && (t.dims < 1 || t.dims > 4))
-        CURSOR_FAIL(c, FG_INVALID, "tensor %.*s: %u dimensions (1 to 4)", FG_STR_ARG(t.name), t.dims);
+        CURSOR_FAIL(c, FG_INVALID, "tensor %.*s: %u dimensions (1 to 4)", FG_STR_ARG(t.name),
+                    t.dims);
     for (uint32_t d = 0; d < t.dims && c->status == FG_OK; d++)
         t.shape[d] = cursor_u64(c, "a tensor");
     t.type = (int32_t)cursor_u32(c, "a tensor");
@@ -201,8 +202,7 @@ static bool read_tensor(struct fg_gguf *g, struct cursor *c, uint64_t *offset)
         return false;
     if (fg_index_find(&g->tensor_index, g->tensors, sizeof t, t.name) != FG_INDEX_NONE)
         return CURSOR_FAIL(c, FG_INVALID, "tensor %.*s is there twice", FG_STR_ARG(t.name));
-    struct fg_gguf_tensor *tensors =
-        grown(g->tensors, g->tensor_count, &g->tensor_room, sizeof t);
+    struct fg_gguf_tensor *tensors = grown(g->tensors, g->tensor_count, &g->tensor_room, sizeof t);
     if (tensors) {
         g->tensors = tensors;
         tensors[g->tensor_count++] = t;
@@ -231,10 +231,12 @@ static bool place(struct fg_gguf *g, struct cursor *c, struct span *spans, uint6
         struct fg_gguf_tensor *t = &g->tensors[i];
         const uint64_t offset = spans[i].offset;
         if (offset % alignment)
-            return CURSOR_FAIL(c, FG_INVALID, "tensor %.*s: offset %" PRIu64 " is not aligned to %"
-                               PRIu64, FG_STR_ARG(t->name), offset, alignment);
+            return CURSOR_FAIL(c, FG_INVALID,
+                               "tensor %.*s: offset %" PRIu64 " is not aligned to %" PRIu64,
+                               FG_STR_ARG(t->name), offset, alignment);
         if (offset > have || t->bytes > have - offset)
-            return CURSOR_FAIL(c, FG_INVALID, "tensor %.*s needs %" PRIu64 " bytes at %" PRIu64
+            return CURSOR_FAIL(c, FG_INVALID,
+                               "tensor %.*s needs %" PRIu64 " bytes at %" PRIu64
                                " of the data, the file has %" PRIu64 ": it is cut off",
                                FG_STR_ARG(t->name), t->bytes, offset, have);
         t->data = g->base + g->data_at + offset;
@@ -277,8 +279,9 @@ static bool read_version(struct cursor *c)
         return false;
     c->at = 0;
     if (memcmp(magic, "GGUF", 4) != 0)
-        return CURSOR_FAIL(c, FG_INVALID, "this is no GGUF file (it begins with %02x %02x %02x %02x)",
-                           magic[0], magic[1], magic[2], magic[3]);
+        return CURSOR_FAIL(c, FG_INVALID,
+                           "this is no GGUF file (it begins with %02x %02x %02x %02x)", magic[0],
+                           magic[1], magic[2], magic[3]);
     c->at = 4;
     const uint32_t version = cursor_u32(c, "the header");
     if (c->status != FG_OK)
@@ -328,7 +331,8 @@ static bool is_whole(const struct fg_gguf *g, struct cursor *c)
     (void)fg_gguf_u32(g, "split.no", &part, NULL);
     return CURSOR_FAIL(c, FG_UNSUPPORTED,
                        "this is part %" PRIu64 " of %u of a split model; merge the parts into one "
-                       "file first", (uint64_t)part + 1, parts);
+                       "file first",
+                       (uint64_t)part + 1, parts);
 }
 
 static int32_t parse(struct fg_gguf *g, const char *name, struct fg_error *err)

@@ -16,7 +16,8 @@ uint64_t fg_index_secret(void)
 {
     uint64_t secret;
     if (getrandom(&secret, sizeof secret, GRND_NONBLOCK) != (ssize_t)sizeof secret)
-        secret = fg_clock_ns() * 0x9e3779b97f4a7c15ull; /* early boot: still not the file's choice */
+        secret =
+            fg_clock_ns() * 0x9e3779b97f4a7c15ull; /* early boot: still not the file's choice */
     return secret;
 }
 

@@ -19,7 +19,7 @@ struct fg_index {
     uint64_t *slots; /* upper half of the hash, then position + 1; 0: free */
     uint64_t size;   /* a power of two, or 0 */
     uint64_t used;
-    uint64_t seed;   /* secret: drawn by fg_index_init() */
+    uint64_t seed; /* secret: drawn by fg_index_init() */
 };
 
 #define FG_INDEX_NONE UINT32_MAX

@@ -13,7 +13,7 @@
 #include "util/str.h"
 
 #define SHORT_ARRAY 16
-#define MAX_SUM (2u << 20) /* elements of all arrays: a vocabulary of 500 000 with its merges */
+#define MAX_SUM     (2u << 20) /* elements of all arrays: a vocabulary of 500 000 with its merges */
 
 /* A terminated copy that is valid UTF-8; NULL: no memory. */
 static char *clean(struct fg_str s, size_t *len)
@@ -56,23 +56,44 @@ static json_t *real_of(double v)
 
 static json_t *scalar_of(int32_t type, const uint8_t *data)
 {
-    union { uint8_t u8; int8_t i8; uint16_t u16; int16_t i16; uint32_t u32; int32_t i32;
-            uint64_t u64; int64_t i64; float f32; double f64; } v = {0};
+    union {
+        uint8_t u8;
+        int8_t i8;
+        uint16_t u16;
+        int16_t i16;
+        uint32_t u32;
+        int32_t i32;
+        uint64_t u64;
+        int64_t i64;
+        float f32;
+        double f64;
+    } v = {0};
     memcpy(&v, data, value_bytes(type));
     switch (type) {
-    case FG_GGUF_U8: return json_integer(v.u8);
-    case FG_GGUF_I8: return json_integer(v.i8);
-    case FG_GGUF_U16: return json_integer(v.u16);
-    case FG_GGUF_I16: return json_integer(v.i16);
-    case FG_GGUF_U32: return json_integer(v.u32);
-    case FG_GGUF_I32: return json_integer(v.i32);
-    case FG_GGUF_BOOL: return json_boolean(v.u8);
-    case FG_GGUF_U64: return v.u64 <= INT64_MAX ? json_integer((json_int_t)v.u64)
-                                                : json_real((double)v.u64);
-    case FG_GGUF_I64: return json_integer(v.i64);
-    case FG_GGUF_F32: return real_of(v.f32);
-    case FG_GGUF_F64: return real_of(v.f64);
-    default: return json_null();
+    case FG_GGUF_U8:
+        return json_integer(v.u8);
+    case FG_GGUF_I8:
+        return json_integer(v.i8);
+    case FG_GGUF_U16:
+        return json_integer(v.u16);
+    case FG_GGUF_I16:
+        return json_integer(v.i16);
+    case FG_GGUF_U32:
+        return json_integer(v.u32);
+    case FG_GGUF_I32:
+        return json_integer(v.i32);
+    case FG_GGUF_BOOL:
+        return json_boolean(v.u8);
+    case FG_GGUF_U64:
+        return v.u64 <= INT64_MAX ? json_integer((json_int_t)v.u64) : json_real((double)v.u64);
+    case FG_GGUF_I64:
+        return json_integer(v.i64);
+    case FG_GGUF_F32:
+        return real_of(v.f32);
+    case FG_GGUF_F64:
+        return real_of(v.f64);
+    default:
+        return json_null();
     }
 }
 

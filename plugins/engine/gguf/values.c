@@ -13,10 +13,10 @@
 static const char *type_name(int32_t type)
 {
     static const char *const names[] = {
-        [FG_GGUF_U8] = "u8",         [FG_GGUF_I8] = "i8",       [FG_GGUF_U16] = "u16",
-        [FG_GGUF_I16] = "i16",       [FG_GGUF_U32] = "u32",     [FG_GGUF_I32] = "i32",
-        [FG_GGUF_F32] = "f32",       [FG_GGUF_BOOL] = "bool",   [FG_GGUF_STRING] = "string",
-        [FG_GGUF_ARRAY] = "array",   [FG_GGUF_U64] = "u64",     [FG_GGUF_I64] = "i64",
+        [FG_GGUF_U8] = "u8",       [FG_GGUF_I8] = "i8",     [FG_GGUF_U16] = "u16",
+        [FG_GGUF_I16] = "i16",     [FG_GGUF_U32] = "u32",   [FG_GGUF_I32] = "i32",
+        [FG_GGUF_F32] = "f32",     [FG_GGUF_BOOL] = "bool", [FG_GGUF_STRING] = "string",
+        [FG_GGUF_ARRAY] = "array", [FG_GGUF_U64] = "u64",   [FG_GGUF_I64] = "i64",
         [FG_GGUF_F64] = "f64"};
     return type >= 0 && type < (int32_t)(sizeof names / sizeof *names) ? names[type] : "?";
 }
@@ -42,21 +42,46 @@ static int32_t mismatch(const struct pair *p, const char *key, const char *want,
 /* An integer of any width: its bits, and whether it is below zero. */
 static bool integer(const struct pair *p, uint64_t *bits, bool *negative)
 {
-    union { uint8_t u8; int8_t i8; uint16_t u16; int16_t i16; uint32_t u32; int32_t i32;
-            uint64_t u64; int64_t i64; } v = {0};
+    union {
+        uint8_t u8;
+        int8_t i8;
+        uint16_t u16;
+        int16_t i16;
+        uint32_t u32;
+        int32_t i32;
+        uint64_t u64;
+        int64_t i64;
+    } v = {0};
     memcpy(&v, p->data, p->bytes <= sizeof v ? p->bytes : 0);
     int64_t value = 0;
     *negative = false;
     switch (p->type) {
-    case FG_GGUF_U8: *bits = v.u8; return true;
-    case FG_GGUF_U16: *bits = v.u16; return true;
-    case FG_GGUF_U32: *bits = v.u32; return true;
-    case FG_GGUF_U64: *bits = v.u64; return true;
-    case FG_GGUF_I8: value = v.i8; break;
-    case FG_GGUF_I16: value = v.i16; break;
-    case FG_GGUF_I32: value = v.i32; break;
-    case FG_GGUF_I64: value = v.i64; break;
-    default: return false;
+    case FG_GGUF_U8:
+        *bits = v.u8;
+        return true;
+    case FG_GGUF_U16:
+        *bits = v.u16;
+        return true;
+    case FG_GGUF_U32:
+        *bits = v.u32;
+        return true;
+    case FG_GGUF_U64:
+        *bits = v.u64;
+        return true;
+    case FG_GGUF_I8:
+        value = v.i8;
+        break;
+    case FG_GGUF_I16:
+        value = v.i16;
+        break;
+    case FG_GGUF_I32:
+        value = v.i32;
+        break;
+    case FG_GGUF_I64:
+        value = v.i64;
+        break;
+    default:
+        return false;
     }
     *bits = (uint64_t)value;
     *negative = value < 0;
@@ -79,8 +104,7 @@ int32_t fg_gguf_u32(const struct fg_gguf *g, const char *key, uint32_t *out, str
         return mismatch(p, key, "an integer", err);
     if (negative || bits > UINT32_MAX)
         return fg_fail(err, FG_INVALID, "key %.128s: %s%llu does not fit u32", key,
-                       negative ? "-" : "",
-                       (unsigned long long)(negative ? 0 - bits : bits));
+                       negative ? "-" : "", (unsigned long long)(negative ? 0 - bits : bits));
     *out = (uint32_t)bits;
     return FG_OK;
 }

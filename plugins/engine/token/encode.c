@@ -13,10 +13,10 @@
 #include "engine/token/inner.h"
 #include "util/error.h"
 
-#define SHORT 32             /* symbols merged without a heap; measured: the two meet near 40 */
-#define MAX_TEXT (256u << 20)
-#define CACHE_SIZE 2048      /* words of one call; a power of two */
-#define CACHE_WORD 40        /* bytes of a word worth keeping */
+#define SHORT      32 /* symbols merged without a heap; measured: the two meet near 40 */
+#define MAX_TEXT   (256u << 20)
+#define CACHE_SIZE 2048 /* words of one call; a power of two */
+#define CACHE_WORD 40   /* bytes of a word worth keeping */
 
 struct node { /* a symbol of a long word; len 0: merged into the one before */
     uint32_t prev, next, at, len;
@@ -27,10 +27,10 @@ struct known { /* a word met before: where it stands in the text, and its ids in
 };
 struct encoder {
     const struct fg_vocab *v;
-    const char *text;       /* what words are offsets into */
-    size_t shift;           /* where the chunk begins that words are told of */
+    const char *text; /* what words are offsets into */
+    size_t shift;     /* where the chunk begins that words are told of */
     struct fg_ids *out;
-    size_t most;            /* length the output may reach */
+    size_t most; /* length the output may reach */
     int32_t status;
     struct fg_heap heap;
     struct node *nodes;
@@ -95,7 +95,8 @@ static bool claim(const struct fg_vocab *v, const char *text, uint32_t len, int3
 }
 
 /* The symbol that a byte or character begins as; -1: none. Its length in *len. */
-static int32_t first_symbol(const struct fg_vocab *v, const char *text, uint32_t left, uint32_t *len)
+static int32_t first_symbol(const struct fg_vocab *v, const char *text, uint32_t left,
+                            uint32_t *len)
 {
     if (v->kind == KIND_BYTES) {
         *len = 1;
@@ -467,7 +468,8 @@ int32_t fg_vocab_encode(const struct fg_vocab *v, const struct fg_piece *pieces,
         !fg_specials_find(&v->specials, s.text, s.spans, s.span_count, &s.found, &s.found_count))
         rc = fg_fail(err, FG_NO_MEMORY, "no memory to tokenise a text");
     if (rc == FG_OK) {
-        struct encoder e = {.v = v, .out = out,
+        struct encoder e = {.v = v,
+                            .out = out,
                             .most = max_ids && max_ids < SIZE_MAX - out->len ? out->len + max_ids
                                                                              : SIZE_MAX};
         rc = told(run(&e, &s, bos, err), max_ids, err);

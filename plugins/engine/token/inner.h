@@ -14,14 +14,20 @@ enum kind {
     KIND_SPM = 2,   /* SentencePiece: merges by score, blanks as U+2581, <0xHH> for the rest */
 };
 enum attr { /* numbers of our own: a token may be several things */
-    ATTR_NORMAL = 1, ATTR_UNKNOWN = 2, ATTR_CONTROL = 4, ATTR_USER = 8, ATTR_BYTE = 16,
-    ATTR_UNUSED = 32, ATTR_END = 64, ATTR_RSTRIP = 128,
+            ATTR_NORMAL = 1,
+            ATTR_UNKNOWN = 2,
+            ATTR_CONTROL = 4,
+            ATTR_USER = 8,
+            ATTR_BYTE = 16,
+            ATTR_UNUSED = 32,
+            ATTR_END = 64,
+            ATTR_RSTRIP = 128,
 };
 #define ATTR_SPECIAL (ATTR_UNKNOWN | ATTR_CONTROL) /* never made of a user's text */
 
 struct token {
-    struct fg_str key;              /* the bytes merges see; empty: not made of text */
-    uint32_t piece_at, piece_len;   /* in the pool: the bytes it stands for */
+    struct fg_str key;            /* the bytes merges see; empty: not made of text */
+    uint32_t piece_at, piece_len; /* in the pool: the bytes it stands for */
     float score;
     uint32_t attr;
 };
@@ -38,11 +44,11 @@ struct fg_vocab {
     size_t pool_len, pool_room;
     struct token *tokens;
     uint32_t count;
-    uint32_t longest;               /* bytes of the longest key */
-    struct fg_index index;          /* tokens that text can become, by key */
+    uint32_t longest;      /* bytes of the longest key */
+    struct fg_index index; /* tokens that text can become, by key */
     int32_t bos, eos, unk;
     bool adds_bos, adds_eos, adds_blank;
-    int32_t byte_token[256];        /* -1: none */
+    int32_t byte_token[256]; /* -1: none */
     struct fg_specials specials;
     /* BPE */
     struct merge *merges;
@@ -52,7 +58,7 @@ struct fg_vocab {
     uint32_t symbol_count, symbol_room;
     struct fg_index symbol_index;
     struct fg_pre *pre;
-    bool ignores_merges;            /* a word that is a token is not merged together */
+    bool ignores_merges; /* a word that is a token is not merged together */
     /* SPM: bytes that come before a blank inside some token; elsewhere words are independent */
     bool before_blank[256];
 };

@@ -15,7 +15,7 @@
 #include "util/error.h"
 
 #define MAX_TOKENS (2u << 20)
-#define KEY "tokenizer.ggml."
+#define KEY        "tokenizer.ggml."
 
 /* The file's own spelling of the tokens, while loading. */
 struct raw {
@@ -34,11 +34,18 @@ static int32_t raw_find(const struct fg_vocab *v, const struct raw *raw, struct 
 
 static int32_t read_kind(struct fg_vocab *v, const struct fg_gguf *g, struct fg_error *err)
 {
-    static const struct { const char *name; int32_t kind; } known[] = {
-        {"gpt2", KIND_BYTES}, {"gemma4", KIND_CHARS}, {"llama", KIND_SPM}};
-    static const struct { const char *name, *what; } others[] = {
-        {"bert", "WordPiece"}, {"t5", "unigram"}, {"rwkv", "RWKV"}, {"plamo2", "PLaMo-2"},
-        {"no_vocab", "no vocabulary"}, {"none", "no vocabulary"}};
+    static const struct {
+        const char *name;
+        int32_t kind;
+    } known[] = {{"gpt2", KIND_BYTES}, {"gemma4", KIND_CHARS}, {"llama", KIND_SPM}};
+    static const struct {
+        const char *name, *what;
+    } others[] = {{"bert", "WordPiece"},
+                  {"t5", "unigram"},
+                  {"rwkv", "RWKV"},
+                  {"plamo2", "PLaMo-2"},
+                  {"no_vocab", "no vocabulary"},
+                  {"none", "no vocabulary"}};
     struct fg_str name;
     const int32_t rc = fg_gguf_str(g, KEY "model", &name, err);
     if (rc != FG_OK)
@@ -128,13 +135,14 @@ static int32_t read_beside(const struct fg_vocab *v, const struct fg_gguf *g, co
 
 static int32_t read_types(struct fg_vocab *v, const struct fg_gguf *g, struct fg_error *err)
 {
-    static const uint8_t attrs[] = { /* by the numbers of the file */
+    static const uint8_t attrs[] = {
+        /* by the numbers of the file */
         [0] = ATTR_UNUSED, [1] = ATTR_NORMAL, [2] = ATTR_UNKNOWN, [3] = ATTR_CONTROL,
-        [4] = ATTR_USER, [5] = ATTR_UNUSED, [6] = ATTR_BYTE};
+        [4] = ATTR_USER,   [5] = ATTR_UNUSED, [6] = ATTR_BYTE};
     const char *data;
     int32_t type;
-    const int32_t rc = read_beside(v, g, KEY "token_type", FG_GGUF_I32, FG_GGUF_U32, &data, &type,
-                                   err);
+    const int32_t rc =
+        read_beside(v, g, KEY "token_type", FG_GGUF_I32, FG_GGUF_U32, &data, &type, err);
     if (rc != FG_OK)
         return rc == FG_NOT_FOUND ? FG_OK : rc;
     for (uint32_t i = 0; i < v->count; i++) {
@@ -149,8 +157,7 @@ static int32_t read_scores(struct fg_vocab *v, const struct fg_gguf *g, struct f
 {
     const char *data;
     int32_t type;
-    const int32_t rc =
-        read_beside(v, g, KEY "scores", FG_GGUF_F32, FG_GGUF_I32, &data, &type, err);
+    const int32_t rc = read_beside(v, g, KEY "scores", FG_GGUF_F32, FG_GGUF_I32, &data, &type, err);
     if (rc != FG_OK)
         return rc == FG_NOT_FOUND ? FG_OK : rc;
     for (uint32_t i = 0; i < v->count; i++) {
@@ -170,20 +177,41 @@ static int32_t read_scores(struct fg_vocab *v, const struct fg_gguf *g, struct f
 /* ---- special tokens -------------------------------------------------------------------------- */
 
 /* In order of preference; see llama.cpp for where each comes from. */
-static const char *const ends[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
-    "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
-    "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
-    "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "[e~[", NULL};
+static const char *const ends[] = {"<|eot_id|>",
+                                   "<|im_end|>",
+                                   "<|end|>",
+                                   "<|return|>",
+                                   "<|call|>",
+                                   "<|flush|>",
+                                   "<|calls|>",
+                                   "<end_of_turn>",
+                                   "<|endoftext|>",
+                                   "</s>",
+                                   "<|eom_id|>",
+                                   "<EOT>",
+                                   "_<EOT>",
+                                   "[EOT]",
+                                   "[EOS]",
+                                   "<|end_of_text|>",
+                                   "<end_of_utterance>",
+                                   "<eos>",
+                                   "<turn|>",
+                                   "<|tool_response>",
+                                   "<\xef\xbd\x9c"
+                                   "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+                                   "[e~[",
+                                   NULL};
 /* Fill-in-the-middle: the first of each row that is there is a control token. */
-#define DEEPSEEK_FIM(name) "<\xef\xbd\x9c" "fim\xe2\x96\x81" name "\xef\xbd\x9c>"
+#define DEEPSEEK_FIM(name)                                                                         \
+    "<\xef\xbd\x9c"                                                                                \
+    "fim\xe2\x96\x81" name "\xef\xbd\x9c>"
 static const char *const fim[][9] = {
     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", DEEPSEEK_FIM("begin"), "<PRE>",
      BLANK "<PRE>", "<|code_prefix|>", "<|prefix|>"},
-    {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", DEEPSEEK_FIM("hole"), "<SUF>",
-     BLANK "<SUF>", "<|code_suffix|>", "<|suffix|>"},
-    {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", DEEPSEEK_FIM("end"), "<MID>",
-     BLANK "<MID>", "<|code_middle|>", "<|middle|>"},
+    {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", DEEPSEEK_FIM("hole"), "<SUF>", BLANK "<SUF>",
+     "<|code_suffix|>", "<|suffix|>"},
+    {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", DEEPSEEK_FIM("end"), "<MID>", BLANK "<MID>",
+     "<|code_middle|>", "<|middle|>"},
     {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"},
     {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"},
     {"<|file_sep|>"},
@@ -208,12 +236,12 @@ static void add_attr(struct fg_vocab *v, int32_t id, uint32_t attr)
 
 static void find_fim(struct fg_vocab *v, const struct fg_gguf *g, const struct raw *raw)
 {
-    static const char *const keys[][2] = {
-        {KEY "fim_pre_token_id", KEY "prefix_token_id"},
-        {KEY "fim_suf_token_id", KEY "suffix_token_id"},
-        {KEY "fim_mid_token_id", KEY "middle_token_id"},
-        {KEY "fim_pad_token_id", NULL}, {KEY "fim_rep_token_id", NULL},
-        {KEY "fim_sep_token_id", NULL}};
+    static const char *const keys[][2] = {{KEY "fim_pre_token_id", KEY "prefix_token_id"},
+                                          {KEY "fim_suf_token_id", KEY "suffix_token_id"},
+                                          {KEY "fim_mid_token_id", KEY "middle_token_id"},
+                                          {KEY "fim_pad_token_id", NULL},
+                                          {KEY "fim_rep_token_id", NULL},
+                                          {KEY "fim_sep_token_id", NULL}};
     for (size_t row = 0; row < sizeof fim / sizeof *fim; row++) {
         int32_t id = stated(v, g, keys[row][0], -1);
         if (id < 0 && keys[row][1])
@@ -233,8 +261,8 @@ static void forget_false_ends(struct fg_vocab *v, const struct raw *raw)
     const int32_t end = raw_find(v, raw, FG_STR("<|end|>"));
     const int32_t html = raw_find(v, raw, FG_STR("</s>"));
     const bool returns = raw_find(v, raw, FG_STR("<|return|>")) >= 0;
-    const bool calls = raw_find(v, raw, FG_STR("<|call|>")) >= 0 ||
-                       raw_find(v, raw, FG_STR("<|calls|>")) >= 0;
+    const bool calls =
+        raw_find(v, raw, FG_STR("<|call|>")) >= 0 || raw_find(v, raw, FG_STR("<|calls|>")) >= 0;
     const bool flushes = raw_find(v, raw, FG_STR("<|flush|>")) >= 0;
     if (end >= 0 && calls && (returns || flushes))
         v->tokens[end].attr = ATTR_USER;
@@ -251,7 +279,8 @@ static void mark_phi3(struct fg_vocab *v, const struct fg_gguf *g, const struct 
     if (fg_gguf_str(g, "general.name", &name, NULL) != FG_OK || name.len >= sizeof lower)
         return;
     for (size_t i = 0; i < name.len; i++)
-        lower[i] = name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? (char)(name.ptr[i] + 32) : name.ptr[i];
+        lower[i] =
+            name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? (char)(name.ptr[i] + 32) : name.ptr[i];
     if (!memmem(lower, name.len, "phi-3", 5) && !memmem(lower, name.len, "phi3", 4))
         return;
     for (uint32_t i = 0; i < v->count; i++)
@@ -281,9 +310,12 @@ static int32_t read_specials(struct fg_vocab *v, const struct fg_gguf *g, const 
     mark_phi3(v, g, raw);
     v->adds_blank = spm;
     v->adds_bos = v->adds_bos || spm;
-    const struct { const char *key; bool *to; } flags[] = {
-        {KEY "add_bos_token", &v->adds_bos}, {KEY "add_eos_token", &v->adds_eos},
-        {KEY "add_space_prefix", &v->adds_blank}};
+    const struct {
+        const char *key;
+        bool *to;
+    } flags[] = {{KEY "add_bos_token", &v->adds_bos},
+                 {KEY "add_eos_token", &v->adds_eos},
+                 {KEY "add_space_prefix", &v->adds_blank}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         const int32_t rc = fg_gguf_bool(g, flags[i].key, flags[i].to, err);
         if (rc != FG_OK && rc != FG_NOT_FOUND)

@@ -16,15 +16,16 @@
 #include "engine/token/heap.h"
 #include "util/str.h"
 
-#define MAX_TEXT 1024
+#define MAX_TEXT  1024
 #define MAX_NODES (4u << 20)
 
 /* ---- the trie -------------------------------------------------------------------------------- */
 
 static uint32_t slot_of(const struct fg_specials *s, uint32_t from, uint8_t byte)
 {
-    uint32_t at = (uint32_t)fg_hash_mix(((uint64_t)from << 8 | byte) ^ s->seed,
-                                        0x9e3779b97f4a7c15ull) & s->edge_mask;
+    uint32_t at =
+        (uint32_t)fg_hash_mix(((uint64_t)from << 8 | byte) ^ s->seed, 0x9e3779b97f4a7c15ull) &
+        s->edge_mask;
     while (s->edges[at].to && (s->edges[at].from != from || s->edges[at].byte != byte))
         at = (at + 1) & s->edge_mask;
     return at;
@@ -174,10 +175,11 @@ static uint32_t inside(const struct search *s, uint32_t at)
 static bool offer(struct search *s, uint32_t at, uint32_t most)
 {
     int32_t id = -1;
-    const uint32_t len =
-        longest(s->specials, fg_str_from(s->text, at), most, inside(s, at), &id);
-    return len == 0 || fg_heap_push(&s->heap, (struct fg_heap_item){
-                           .key = (uint64_t)(UINT32_MAX - len) << 32 | at, .size = len, .id = id});
+    const uint32_t len = longest(s->specials, fg_str_from(s->text, at), most, inside(s, at), &id);
+    return len == 0 ||
+           fg_heap_push(&s->heap,
+                        (struct fg_heap_item){
+                            .key = (uint64_t)(UINT32_MAX - len) << 32 | at, .size = len, .id = id});
 }
 
 static bool is_taken(const struct search *s, uint32_t at)
@@ -245,8 +247,8 @@ bool fg_specials_find(const struct fg_specials *specials, struct fg_str text,
                       const struct fg_span *allowed, size_t allowed_count, struct fg_found **found,
                       size_t *count)
 {
-    struct search s = {.specials = specials, .text = text, .allowed = allowed,
-                       .allowed_count = allowed_count};
+    struct search s = {
+        .specials = specials, .text = text, .allowed = allowed, .allowed_count = allowed_count};
     *found = NULL;
     *count = 0;
     if (!specials->nodes || text.len == 0)

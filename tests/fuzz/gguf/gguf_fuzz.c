@@ -42,7 +42,8 @@ static void read_pairs(const struct fg_gguf *g)
     json_t *all = fg_gguf_metadata(g, true);
     const char *key;
     json_t *value;
-    json_object_foreach(all, key, value) {
+    json_object_foreach(all, key, value)
+    {
         uint32_t u;
         float f;
         bool flag;

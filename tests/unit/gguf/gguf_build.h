@@ -21,7 +21,7 @@ void build_done(struct build *);
 void build_raw(struct build *, const void *, size_t);
 void build_u32_raw(struct build *, uint32_t);
 void build_u64_raw(struct build *, uint64_t);
-void build_str_raw(struct build *, struct fg_str); /* length and bytes */
+void build_str_raw(struct build *, struct fg_str);             /* length and bytes */
 void build_key(struct build *, const char *key, int32_t type); /* a value must follow */
 
 void build_u32(struct build *, const char *key, uint32_t);

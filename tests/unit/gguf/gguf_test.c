@@ -171,7 +171,9 @@ static void metadata_says_what_json_can(void **state)
     int32_t many[17] = {0};
     const uint64_t top = UINT64_MAX;
     build_init(&b);
-    build_str(&b, "broken", "a\xff" "b");
+    build_str(&b, "broken",
+              "a\xff"
+              "b");
     build_f32(&b, "nan", NAN);
     build_i32s(&b, "short", many, 16);
     build_i32s(&b, "long", many, 17);
@@ -181,7 +183,8 @@ static void metadata_says_what_json_can(void **state)
     const struct fg_str file = build_finish(&b, 0);
     assert_int_equal(fg_gguf_parse(file.ptr, file.len, &g, &err), FG_OK);
     json_t *few = fg_gguf_metadata(g, false), *all = fg_gguf_metadata(g, true);
-    assert_string_equal(json_string_value(json_object_get(few, "broken")), "a\xef\xbf\xbd" "b");
+    assert_string_equal(json_string_value(json_object_get(few, "broken")), "a\xef\xbf\xbd"
+                                                                           "b");
     assert_true(json_is_null(json_object_get(few, "nan")));
     assert_int_equal(json_array_size(json_object_get(few, "short")), 16);
     assert_true(json_is_null(json_object_get(few, "long")));
@@ -541,7 +544,8 @@ static const struct bad {
     {"unaligned", unaligned_offset, FG_INVALID, "tensor t: offset 4 is not aligned to 32"},
     {"offset past the end", offset_past_the_end, FG_INVALID, "tensor t needs 4 bytes at 1024"},
     {"offset wraps", offset_wraps, FG_INVALID, "tensor t needs 4 bytes at 18446744073709551584"},
-    {"data cut", data_cut, FG_INVALID, "tensor t needs 128 bytes at 0 of the data, the file has 127"},
+    {"data cut", data_cut, FG_INVALID,
+     "tensor t needs 128 bytes at 0 of the data, the file has 127"},
     {"no data", no_data, FG_INVALID, "tensor t needs 128 bytes at 0 of the data, the file has 0"},
     {"tensor twice", tensor_twice, FG_INVALID, "tensor t is there twice"},
     {"overlap", tensors_overlap, FG_INVALID, "tensors a and b overlap"},

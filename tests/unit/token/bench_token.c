@@ -59,8 +59,9 @@ static char *read_all(const char *path)
 
 int main(int argc, char **argv)
 {
-    static const char *const hard[] = {"a", " ", "\n", " a", "7", "!", "\xf0\x9f\x98\x80",
-                                       "\xe4\xb8\xad", "ab", "A", "\xe2\x96\x81", "<|im_start|>"};
+    static const char *const hard[] = {
+        "a",  " ", "\n",           " a",          "7", "!", "\xf0\x9f\x98\x80", "\xe4\xb8\xad",
+        "ab", "A", "\xe2\x96\x81", "<|im_start|>"};
     struct fg_gguf *g = NULL;
     struct fg_vocab *v = NULL;
     struct fg_error err = {0};

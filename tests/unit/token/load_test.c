@@ -14,7 +14,7 @@
 
 #define TOKENS "tokenizer.ggml.tokens"
 #define MERGES "tokenizer.ggml.merges"
-#define TYPES "tokenizer.ggml.token_type"
+#define TYPES  "tokenizer.ggml.token_type"
 #define SCORES "tokenizer.ggml.scores"
 
 static int32_t open_built(struct build *b, struct fg_vocab **v, struct fg_error *err)
@@ -275,8 +275,8 @@ static void merges_that_contradict_each_other_end(void **state)
 {
     (void)state;
     static const char *const words[] = {"a", "b", "ab", "ba", "aba", "bab", "abab"};
-    static const char *const lines[] = {"ab ab", "a b", "b a", "ba b", "ab a", "a ba", "b ab",
-                                        "a b", "aba b", "a bab"};
+    static const char *const lines[] = {"ab ab", "a b",  "b a", "ba b",  "ab a",
+                                        "a ba",  "b ab", "a b", "aba b", "a bab"};
     struct build b;
     begin(&b, "gpt2", "gpt-2");
     build_strings(&b, TOKENS, words, 7);

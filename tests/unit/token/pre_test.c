@@ -67,7 +67,10 @@ static void families_split_as_published(void **state)
     check("gpt-4o", "HelloWorld'll XMLHttp", "[Hello][World'll][ XMLHttp]");
     check("tekken", "HelloWorld's", "[Hello][World]['s]");
     check("falcon", "a 12345 b", "[a][ ][123][45][ b]");
-    check("deepseek-v3", "x=1234\xe4\xb8\xad" "a", "[x][=][123][4][\xe4\xb8\xad][a]");
+    check("deepseek-v3",
+          "x=1234\xe4\xb8\xad"
+          "a",
+          "[x][=][123][4][\xe4\xb8\xad][a]");
     check("deepseek-llm", "a\n b  ", "[a][\n][ b][  ]");
     check("bloom", "a (b) c", "[a][ (][b][)][ c]");
     check("gemma4", "a b\n\nc", "[a b][\n\n][c]");
@@ -119,13 +122,32 @@ static double seconds_for(const struct fg_pre *p, const char *unit, const char *
 static void no_pre_tokenizer_is_slow_on_any_text(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "llama-bpe", "dbrx", "qwen2", "qwen35", "laguna", "minicpm5", "seed-coder", "bailingmoe",
-        "tekken", "gpt-4o", "gpt-2", "smollm", "falcon", "default", "deepseek-llm",
-        "deepseek-coder", "deepseek-v3", "bloom", "viking", "gemma4"};
-    static const char *const units[] = {
-        "a", "A", " ", "\n", "\t", "7", "!", "'", "\r", " \n", "aA", "\xcc\x81", "\xe2\x80\x83",
-        "\xc7\x85", "\xe4\xb8\xad", "\xf0\x9f\x98\x80", "(", "~", "'s", "a ", "\xc2\x85"};
+    static const char *const names[] = {"llama-bpe",   "dbrx",     "qwen2",        "qwen35",
+                                        "laguna",      "minicpm5", "seed-coder",   "bailingmoe",
+                                        "tekken",      "gpt-4o",   "gpt-2",        "smollm",
+                                        "falcon",      "default",  "deepseek-llm", "deepseek-coder",
+                                        "deepseek-v3", "bloom",    "viking",       "gemma4"};
+    static const char *const units[] = {"a",
+                                        "A",
+                                        " ",
+                                        "\n",
+                                        "\t",
+                                        "7",
+                                        "!",
+                                        "'",
+                                        "\r",
+                                        " \n",
+                                        "aA",
+                                        "\xcc\x81",
+                                        "\xe2\x80\x83",
+                                        "\xc7\x85",
+                                        "\xe4\xb8\xad",
+                                        "\xf0\x9f\x98\x80",
+                                        "(",
+                                        "~",
+                                        "'s",
+                                        "a ",
+                                        "\xc2\x85"};
     static const char *const tails[] = {"", "x", "\xe4\xb8\xad", "\n", "\xcc\x81", " ", "1"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct fg_pre *p = open_pre(names[i]);

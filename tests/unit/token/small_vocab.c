@@ -7,7 +7,7 @@
 #include "engine/token/letters.h"
 
 #define MOST 512
-#define SP "\xe2\x96\x81"
+#define SP   "\xe2\x96\x81"
 
 struct list {
     char text[MOST][24];
@@ -33,9 +33,9 @@ void small_letter(uint32_t byte, char out[5])
 
 /* Two halves and what they make, best first; in terms of blanks as written in the file. */
 static const char *const halves[][2] = {
-    {"a", "a"}, {"aa", "aa"}, {"aaaa", "aaaa"}, {"_", "_"}, {"__", "__"}, {"h", "e"}, {"l", "l"},
-    {"he", "ll"}, {"hell", "o"}, {"_", "w"}, {"o", "r"}, {"_w", "or"}, {"l", "d"},
-    {"_wor", "ld"}, {"_", "hello"}, {"1", "2"}};
+    {"a", "a"}, {"aa", "aa"},   {"aaaa", "aaaa"}, {"_", "_"}, {"__", "__"}, {"h", "e"},
+    {"l", "l"}, {"he", "ll"},   {"hell", "o"},    {"_", "w"}, {"o", "r"},   {"_w", "or"},
+    {"l", "d"}, {"_wor", "ld"}, {"_", "hello"},   {"1", "2"}};
 #define HALVES (sizeof halves / sizeof *halves)
 
 /* '_' becomes the blank of the kind. */

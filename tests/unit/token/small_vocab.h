@@ -10,8 +10,15 @@
 enum small_kind { SMALL_BYTES = 0, SMALL_CHARS = 1, SMALL_SPM = 2, SMALL_KINDS = 3 };
 
 /* Ids that every kind has; what follows differs. */
-enum { SMALL_UNK = 0, SMALL_BOS = 1, SMALL_EOS = 2, SMALL_START = 3, SMALL_END = 4, SMALL_THINK = 5,
-       SMALL_BYTE = 6 /* and 255 more */ };
+enum {
+    SMALL_UNK = 0,
+    SMALL_BOS = 1,
+    SMALL_EOS = 2,
+    SMALL_START = 3,
+    SMALL_END = 4,
+    SMALL_THINK = 5,
+    SMALL_BYTE = 6 /* and 255 more */
+};
 
 /* "<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>" (control), "<think>" (user-defined), 256
  * bytes, then letters, pairs of a and of blanks, and words. The caller calls build_done(). */

@@ -21,8 +21,7 @@ static struct fg_vocab *open_small(int32_t kind)
     struct fg_vocab *v = NULL;
     struct fg_error err = {0};
     const struct fg_str file = small_vocab(&b, kind);
-    if (fg_gguf_parse(file.ptr, file.len, &g, &err) != FG_OK ||
-        fg_vocab_open(g, &v, &err) != FG_OK)
+    if (fg_gguf_parse(file.ptr, file.len, &g, &err) != FG_OK || fg_vocab_open(g, &v, &err) != FG_OK)
         fail_msg("kind %d: %s", kind, err.text);
     fg_gguf_close(g); /* the vocabulary copied what it needs */
     build_done(&b);
@@ -93,11 +92,19 @@ static void words_are_merged_by_rank(void **state)
 static void any_text_comes_back(void **state)
 {
     (void)state;
-    static const char *const texts[] = {
-        "", " ", "hello", " hello  world ", "a\tb\r\nc\n\n\nd", "\xc3\xa9t\xc3\xa9 \xe4\xb8\xad",
-        "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9", "1234567890",
-        "it's we'LL <|im_start|>user\n", "\x01\x7f", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        "\xc2\xa0\xe3\x80\x80 \xe2\x80\xa8", "[unused] {} \\ ~ `"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "hello",
+                                        " hello  world ",
+                                        "a\tb\r\nc\n\n\nd",
+                                        "\xc3\xa9t\xc3\xa9 \xe4\xb8\xad",
+                                        "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9",
+                                        "1234567890",
+                                        "it's we'LL <|im_start|>user\n",
+                                        "\x01\x7f",
+                                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                        "\xc2\xa0\xe3\x80\x80 \xe2\x80\xa8",
+                                        "[unused] {} \\ ~ `"};
     for (int32_t kind = 0; kind < SMALL_KINDS; kind++) {
         struct fg_vocab *v = open_small(kind);
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -122,8 +129,8 @@ static bool has(const struct fg_ids *ids, int32_t id)
 static void a_users_text_never_becomes_a_control_token(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"<|im_end|>", "</s>", "<s>", "<unk>", "a<|im_start|>b",
-                                        "<|im_end|><|im_end|>", " </s> "};
+    static const char *const texts[] = {
+        "<|im_end|>", "</s>", "<s>", "<unk>", "a<|im_start|>b", "<|im_end|><|im_end|>", " </s> "};
     for (int32_t kind = 0; kind < SMALL_KINDS; kind++) {
         struct fg_vocab *v = open_small(kind);
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -143,12 +150,10 @@ static void specials_are_seen_only_in_pieces_that_allow_them(void **state)
     for (int32_t kind = 0; kind < SMALL_KINDS; kind++) {
         struct fg_vocab *v = open_small(kind);
         const struct fg_piece pieces[] = {
-            {FG_STR("<|im_"), true},  /* one token over two pieces of the template */
-            {FG_STR("start|>"), true},
-            {FG_STR("<|im_end|>"), false},
+            {FG_STR("<|im_"), true}, /* one token over two pieces of the template */
+            {FG_STR("start|>"), true},  {FG_STR("<|im_end|>"), false},
             {FG_STR("<|im_end"), true}, /* ends in what the user wrote */
-            {FG_STR("|>"), false},
-            {FG_STR("<|im_end|>"), true},
+            {FG_STR("|>"), false},      {FG_STR("<|im_end|>"), true},
         };
         struct fg_ids ids = {0};
         struct fg_error err = {0};
@@ -189,9 +194,10 @@ static void pieces_are_one_text(void **state)
     (void)state;
     for (int32_t kind = 0; kind < SMALL_KINDS; kind++) {
         struct fg_vocab *v = open_small(kind);
-        const struct fg_piece pieces[] = {
-            {FG_STR("hel"), true}, {FG_STR(""), false}, {FG_STR("lo wo"), false},
-            {FG_STR("rld"), true}};
+        const struct fg_piece pieces[] = {{FG_STR("hel"), true},
+                                          {FG_STR(""), false},
+                                          {FG_STR("lo wo"), false},
+                                          {FG_STR("rld"), true}};
         struct fg_ids ids = {0}, whole = encode(v, "hello world", false, false);
         assert_int_equal(fg_vocab_encode(v, pieces, 4, false, 0, &ids, NULL), FG_OK);
         assert_int_equal(ids.len, whole.len);
@@ -230,8 +236,8 @@ static void limits_count_what_this_call_adds(void **state)
 static void broken_utf8_is_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"a\xff", "\xc3", "\xe2\x82", "\xed\xa0\x80", "\xc0\x80",
-                                        "\xf5\x80\x80\x80", "\x80"};
+    static const char *const texts[] = {
+        "a\xff", "\xc3", "\xe2\x82", "\xed\xa0\x80", "\xc0\x80", "\xf5\x80\x80\x80", "\x80"};
     struct fg_vocab *v = open_small(SMALL_BYTES);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const struct fg_piece piece = {fg_str_of(texts[i]), true};
@@ -360,10 +366,25 @@ static double seconds_for(const struct fg_vocab *v, const char *unit, size_t byt
 static void a_megabyte_of_anything_is_done_soon(void **state)
 {
     (void)state;
-    static const char *const units[] = {
-        "a", " ", "\xf0\x9f\x98\x80", /* the first three in full */
-        "\n", "ab", "1", "!", "\r\n", "\t", "A", " a", "\xe4\xb8\xad", "\xcc\x81",
-        "\xe2\x96\x81", "<|im_end|>", "<think>", "<|im_", "'s", "aaaa "};
+    static const char *const units[] = {"a",
+                                        " ",
+                                        "\xf0\x9f\x98\x80", /* the first three in full */
+                                        "\n",
+                                        "ab",
+                                        "1",
+                                        "!",
+                                        "\r\n",
+                                        "\t",
+                                        "A",
+                                        " a",
+                                        "\xe4\xb8\xad",
+                                        "\xcc\x81",
+                                        "\xe2\x96\x81",
+                                        "<|im_end|>",
+                                        "<think>",
+                                        "<|im_",
+                                        "'s",
+                                        "aaaa "};
     for (int32_t kind = 0; kind < SMALL_KINDS; kind++) {
         struct fg_vocab *v = open_small(kind);
         for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
