@@ -5,7 +5,8 @@
  *   say N          N TEXT events, then DONE; obeys STOP and cancel
  *   polite N       the same, and obeys PAUSE; DONE's text is "pauses=P late=L": how often it was
  *                  paused, and events it was asked for while paused (0)
- *   flood N [B]    N TEXT events of 1 KiB or B bytes, whatever emit() says
+ *   flood N [B]    N TEXT events of 1 KiB, whatever emit() says; of B bytes: then log lines
+ *                  until it is cancelled
  *   burst N US     N TEXT events with US microseconds between them
  *   crash K        K events, then the end of the process
  *   exit K         K events, then exit(3)
@@ -145,6 +146,9 @@ static void flood(struct fg_job *j)
     for (long i = 0; i < j->number; i++)
         emit_text(j, (uint32_t)i, (struct fg_str){all, len});
     free(all);
+    const struct fg_host *host = j->model->backend->host;
+    for (; j->second && !j->cancelled; usleep(50000)) /* a full queue drops log lines */
+        host->log(host, FG_LOG_INFO, str("flooded"));
     emit_done(j, FG_END_STOP, "");
 }
 
