@@ -131,19 +131,21 @@ static void *grown(void *items, uint32_t count, uint32_t *room, size_t each)
 
 static bool add_pair(struct fg_gguf *g, struct cursor *c, const struct pair *p)
 {
-    const uint32_t seen = fg_index_find(&g->pair_index, g->pairs, sizeof *p, p->key);
-    if (seen != FG_INDEX_NONE)
-        return same_value(&g->pairs[seen], p) ||
-               CURSOR_FAIL(c, FG_INVALID, "key %.*s is there twice with two values",
-                           (int)(p->key.len < 64 ? p->key.len : 64), p->key.ptr);
+    uint32_t at = g->pair_count;
     struct pair *pairs = grown(g->pairs, g->pair_count, &g->pair_room, sizeof *p);
     if (pairs) {
         g->pairs = pairs;
-        pairs[g->pair_count++] = *p;
+        pairs[at] = *p;
     }
-    if (!pairs || !fg_index_add(&g->pair_index, g->pairs, sizeof *p, g->pair_count - 1))
+    if (!pairs || !fg_index_add(&g->pair_index, g->pairs, sizeof *p, &at))
         return CURSOR_FAIL(c, FG_NO_MEMORY, "no memory for the keys");
-    return true;
+    if (at == g->pair_count) {
+        g->pair_count++;
+        return true;
+    }
+    return same_value(&g->pairs[at], p) ||
+           CURSOR_FAIL(c, FG_INVALID, "key %.*s is there twice with two values",
+                       (int)(p->key.len < 64 ? p->key.len : 64), p->key.ptr);
 }
 
 static bool read_pairs(struct fg_gguf *g, struct cursor *c, uint64_t count)
@@ -200,15 +202,17 @@ static bool read_tensor(struct fg_gguf *g, struct cursor *c, uint64_t *offset)
     *offset = cursor_u64(c, "a tensor");
     if (c->status != FG_OK || !measure(c, &t))
         return false;
-    if (fg_index_find(&g->tensor_index, g->tensors, sizeof t, t.name) != FG_INDEX_NONE)
-        return CURSOR_FAIL(c, FG_INVALID, "tensor %.*s is there twice", FG_STR_ARG(t.name));
+    uint32_t at = g->tensor_count;
     struct fg_gguf_tensor *tensors = grown(g->tensors, g->tensor_count, &g->tensor_room, sizeof t);
     if (tensors) {
         g->tensors = tensors;
-        tensors[g->tensor_count++] = t;
+        tensors[at] = t;
     }
-    if (!tensors || !fg_index_add(&g->tensor_index, g->tensors, sizeof t, g->tensor_count - 1))
+    if (!tensors || !fg_index_add(&g->tensor_index, g->tensors, sizeof t, &at))
         return CURSOR_FAIL(c, FG_NO_MEMORY, "no memory for the tensors");
+    if (at != g->tensor_count)
+        return CURSOR_FAIL(c, FG_INVALID, "tensor %.*s is there twice", FG_STR_ARG(t.name));
+    g->tensor_count++;
     return true;
 }
 

@@ -39,58 +39,73 @@ static struct fg_str name_at(const void *items, size_t stride, uint32_t position
     return s;
 }
 
+/* The slot of a name: where it is, or the free one where it belongs. The table is not full. */
+static uint64_t slot_of(const struct fg_index *ix, const void *items, size_t stride, uint64_t hash,
+                        struct fg_str name)
+{
+    uint64_t at = hash & (ix->size - 1);
+    for (; ix->slots[at]; at = (at + 1) & (ix->size - 1)) {
+        const uint32_t position = (uint32_t)ix->slots[at] - 1;
+        if (!((ix->slots[at] ^ hash) >> 32) && fg_str_eq(name_at(items, stride, position), name))
+            break;
+    }
+    return at;
+}
+
 uint32_t fg_index_find(const struct fg_index *ix, const void *items, size_t stride,
                        struct fg_str name)
 {
     if (!ix->size)
         return FG_INDEX_NONE;
     const uint64_t hash = fg_hash_bytes(ix->seed, name.ptr, name.len);
-    for (uint64_t at = hash & (ix->size - 1); ix->slots[at]; at = (at + 1) & (ix->size - 1)) {
-        if ((ix->slots[at] ^ hash) >> 32)
-            continue;
-        const uint32_t position = (uint32_t)ix->slots[at] - 1;
-        if (fg_str_eq(name_at(items, stride, position), name))
-            return position;
-    }
-    return FG_INDEX_NONE;
-}
-
-static void put(uint64_t *slots, uint64_t size, uint64_t hash, uint32_t position)
-{
-    uint64_t at = hash & (size - 1);
-    while (slots[at])
-        at = (at + 1) & (size - 1);
-    slots[at] = (hash >> 32) << 32 | (position + 1);
+    const uint64_t at = slot_of(ix, items, stride, hash, name);
+    return ix->slots[at] ? (uint32_t)ix->slots[at] - 1 : FG_INDEX_NONE;
 }
 
 /* The lower half of a hash is not stored, so every name is hashed again. */
-static bool grow(struct fg_index *ix, const void *items, size_t stride)
+static bool grow(struct fg_index *ix, const void *items, size_t stride, uint64_t size)
 {
-    const uint64_t size = ix->size ? ix->size * 2 : 64;
-    uint64_t *slots = calloc(size, sizeof *slots);
-    if (!slots)
+    struct fg_index grown = *ix;
+    grown.size = size;
+    grown.slots = calloc(size, sizeof *grown.slots);
+    if (!grown.slots)
         return false;
     for (uint64_t i = 0; i < ix->size; i++) {
         if (!ix->slots[i])
             continue;
-        const uint32_t position = (uint32_t)ix->slots[i] - 1;
-        const struct fg_str s = name_at(items, stride, position);
-        put(slots, size, fg_hash_bytes(ix->seed, s.ptr, s.len), position);
+        const struct fg_str s = name_at(items, stride, (uint32_t)ix->slots[i] - 1);
+        uint64_t at = fg_hash_bytes(ix->seed, s.ptr, s.len) & (size - 1);
+        while (grown.slots[at])
+            at = (at + 1) & (size - 1);
+        grown.slots[at] = ix->slots[i];
     }
     free(ix->slots);
-    ix->slots = slots;
-    ix->size = size;
+    *ix = grown;
     return true;
 }
 
-bool fg_index_add(struct fg_index *ix, const void *items, size_t stride, uint32_t position)
+bool fg_index_reserve(struct fg_index *ix, uint32_t count)
 {
-    if (position >= UINT32_MAX - 1)
+    uint64_t size = 64;
+    while (size < (uint64_t)count * 2)
+        size *= 2;
+    return ix->size || grow(ix, NULL, 0, size);
+}
+
+bool fg_index_add(struct fg_index *ix, const void *items, size_t stride, uint32_t *position)
+{
+    if (*position >= FG_INDEX_NONE - 1)
         return false;
-    if ((ix->used + 1) * 2 > ix->size && !grow(ix, items, stride))
+    if ((ix->used + 1) * 2 > ix->size && !grow(ix, items, stride, ix->size ? ix->size * 2 : 64))
         return false;
-    const struct fg_str s = name_at(items, stride, position);
-    put(ix->slots, ix->size, fg_hash_bytes(ix->seed, s.ptr, s.len), position);
+    const struct fg_str s = name_at(items, stride, *position);
+    const uint64_t hash = fg_hash_bytes(ix->seed, s.ptr, s.len);
+    const uint64_t at = slot_of(ix, items, stride, hash, s);
+    if (ix->slots[at]) {
+        *position = (uint32_t)ix->slots[at] - 1;
+        return true;
+    }
+    ix->slots[at] = (hash >> 32) << 32 | (*position + 1);
     ix->used++;
     return true;
 }

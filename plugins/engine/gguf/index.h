@@ -31,8 +31,11 @@ uint64_t fg_index_secret(void);
 
 /* items: an array of structs of `stride` bytes that begin with a struct fg_str. */
 uint32_t fg_index_find(const struct fg_index *, const void *items, size_t stride, struct fg_str);
-/* Adds items[position], which must not be there yet; false when memory is gone. */
-bool fg_index_add(struct fg_index *, const void *items, size_t stride, uint32_t position);
+/* Adds items[position] unless its name is there: then *position becomes where. false when memory
+ * is gone. */
+bool fg_index_add(struct fg_index *, const void *items, size_t stride, uint32_t *position);
+/* Room for so many names at once, when they are known to be there; false: no memory. */
+bool fg_index_reserve(struct fg_index *, uint32_t count);
 
 /* Both halves of a product folded together: mixes well and is fast where there is a multiplier. */
 static inline uint64_t fg_hash_mix(uint64_t a, uint64_t b)

@@ -28,7 +28,8 @@ static int32_t add_symbol(struct fg_vocab *v, struct fg_str text)
         return -1;
     memcpy(copy, text.ptr, text.len);
     v->symbols[v->symbol_count].text = (struct fg_str){copy, text.len};
-    if (!fg_index_add(&v->symbol_index, v->symbols, sizeof *v->symbols, v->symbol_count)) {
+    uint32_t at = v->symbol_count;
+    if (!fg_index_add(&v->symbol_index, v->symbols, sizeof *v->symbols, &at)) {
         free(copy);
         return -1;
     }

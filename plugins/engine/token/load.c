@@ -23,9 +23,8 @@ struct raw {
     struct fg_index index;
 };
 
-static int32_t raw_find(const struct fg_vocab *v, const struct raw *raw, struct fg_str text)
+static int32_t raw_find(const struct raw *raw, struct fg_str text)
 {
-    (void)v;
     const uint32_t at = fg_index_find(&raw->index, raw->text, sizeof *raw->text, text);
     return at == FG_INDEX_NONE ? -1 : (int32_t)at;
 }
@@ -101,14 +100,15 @@ static int32_t read_texts(struct fg_vocab *v, const struct fg_gguf *g, struct ra
     v->count = (uint32_t)list.count;
     v->tokens = calloc(v->count, sizeof *v->tokens);
     raw->text = calloc(v->count, sizeof *raw->text);
-    if (!v->tokens || !raw->text)
+    if (!v->tokens || !raw->text || !fg_index_reserve(&raw->index, v->count) ||
+        !fg_index_reserve(&v->index, v->count))
         return fg_fail(err, FG_NO_MEMORY, "no memory for the vocabulary");
     const void *cursor = list.data;
     for (uint32_t i = 0; i < v->count; i++) {
         raw->text[i] = fg_gguf_next_string(&cursor);
         v->tokens[i].attr = ATTR_NORMAL;
-        if (raw->text[i].len && raw_find(v, raw, raw->text[i]) < 0 &&
-            !fg_index_add(&raw->index, raw->text, sizeof *raw->text, i))
+        uint32_t at = i; /* of equal texts the first counts */
+        if (raw->text[i].len && !fg_index_add(&raw->index, raw->text, sizeof *raw->text, &at))
             return fg_fail(err, FG_NO_MEMORY, "no memory for the vocabulary");
     }
     return FG_OK;
@@ -247,7 +247,7 @@ static void find_fim(struct fg_vocab *v, const struct fg_gguf *g, const struct r
         if (id < 0 && keys[row][1])
             id = stated(v, g, keys[row][1], -1);
         for (size_t i = 0; id < 0 && fim[row][i]; i++) {
-            id = raw_find(v, raw, fg_str_of(fim[row][i]));
+            id = raw_find(raw, fg_str_of(fim[row][i]));
             add_attr(v, id, ATTR_CONTROL);
         }
         if (row >= FIM_PAD)
@@ -258,15 +258,15 @@ static void find_fim(struct fg_vocab *v, const struct fg_gguf *g, const struct r
 /* Harmony-like vocabularies end messages, not answers, with <|end|>; gemma 4 has a </s> of HTML. */
 static void forget_false_ends(struct fg_vocab *v, const struct raw *raw)
 {
-    const int32_t end = raw_find(v, raw, FG_STR("<|end|>"));
-    const int32_t html = raw_find(v, raw, FG_STR("</s>"));
-    const bool returns = raw_find(v, raw, FG_STR("<|return|>")) >= 0;
+    const int32_t end = raw_find(raw, FG_STR("<|end|>"));
+    const int32_t html = raw_find(raw, FG_STR("</s>"));
+    const bool returns = raw_find(raw, FG_STR("<|return|>")) >= 0;
     const bool calls =
-        raw_find(v, raw, FG_STR("<|call|>")) >= 0 || raw_find(v, raw, FG_STR("<|calls|>")) >= 0;
-    const bool flushes = raw_find(v, raw, FG_STR("<|flush|>")) >= 0;
+        raw_find(raw, FG_STR("<|call|>")) >= 0 || raw_find(raw, FG_STR("<|calls|>")) >= 0;
+    const bool flushes = raw_find(raw, FG_STR("<|flush|>")) >= 0;
     if (end >= 0 && calls && (returns || flushes))
         v->tokens[end].attr = ATTR_USER;
-    if (html >= 0 && raw_find(v, raw, FG_STR("<|tool_response>")) >= 0)
+    if (html >= 0 && raw_find(raw, FG_STR("<|tool_response>")) >= 0)
         v->tokens[html].attr = ATTR_NORMAL;
 }
 
@@ -287,7 +287,7 @@ static void mark_phi3(struct fg_vocab *v, const struct fg_gguf *g, const struct 
         if (v->tokens[i].attr & (ATTR_SPECIAL | ATTR_USER))
             v->tokens[i].attr |= ATTR_RSTRIP;
     for (size_t i = 0; i < sizeof keep / sizeof *keep; i++) {
-        const int32_t id = raw_find(v, raw, fg_str_of(keep[i]));
+        const int32_t id = raw_find(raw, fg_str_of(keep[i]));
         if (id >= 0)
             v->tokens[id].attr &= ~(uint32_t)ATTR_RSTRIP;
     }
@@ -301,7 +301,7 @@ static int32_t read_specials(struct fg_vocab *v, const struct fg_gguf *g, const 
     v->eos = stated(v, g, KEY "eos_token_id", spm ? 2 : -1);
     v->unk = stated(v, g, KEY "unknown_token_id", spm ? 0 : -1);
     for (size_t i = 0; ends[i]; i++)
-        add_attr(v, raw_find(v, raw, fg_str_of(ends[i])), ATTR_CONTROL | ATTR_END);
+        add_attr(v, raw_find(raw, fg_str_of(ends[i])), ATTR_CONTROL | ATTR_END);
     find_fim(v, g, raw);
     add_attr(v, stated(v, g, KEY "eot_token_id", -1), ATTR_END);
     add_attr(v, stated(v, g, KEY "eom_token_id", -1), ATTR_END);
@@ -408,7 +408,7 @@ static int32_t index_token(struct fg_vocab *v, uint32_t id, struct fg_error *err
         return FG_OK;
     if (t->key.len > v->longest)
         v->longest = (uint32_t)t->key.len;
-    if (key_find(v, t->key) < 0 && !fg_index_add(&v->index, v->tokens, sizeof *t, id))
+    if (!fg_index_add(&v->index, v->tokens, sizeof *t, &id))
         return fg_fail(err, FG_NO_MEMORY, "no memory for the vocabulary");
     return FG_OK;
 }
@@ -421,7 +421,7 @@ static void note_bytes(struct fg_vocab *v, const struct raw *raw)
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", byte);
         v->byte_token[byte] = v->kind == KIND_BYTES ? key_find(v, (struct fg_str){&c, 1})
-                                                    : raw_find(v, raw, fg_str_of(name));
+                                                    : raw_find(raw, fg_str_of(name));
     }
     for (uint32_t id = 0; v->kind == KIND_SPM && id < v->count; id++) {
         const struct fg_str key = v->tokens[id].key;
@@ -445,7 +445,6 @@ static int32_t shape_tokens(struct fg_vocab *v, const struct raw *raw, struct fg
     v->pool = malloc(total + 1);
     if (!v->pool)
         return fg_fail(err, FG_NO_MEMORY, "no memory for the vocabulary");
-    fg_index_init(&v->index);
     int32_t rc = FG_OK;
     for (uint32_t i = 0; i < v->count && rc == FG_OK; i++) {
         shape_token(v, &v->tokens[i], raw->text[i]);
@@ -486,6 +485,7 @@ int32_t fg_vocab_open(const struct fg_gguf *g, struct fg_vocab **out, struct fg_
         return fg_fail(err, FG_NO_MEMORY, "no memory for a vocabulary");
     struct raw raw = {0};
     fg_index_init(&raw.index);
+    fg_index_init(&v->index);
     const int32_t rc = load(v, g, &raw, err);
     fg_index_done(&raw.index);
     free(raw.text);
