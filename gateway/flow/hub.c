@@ -162,9 +162,10 @@ static json_t *backend_json(const struct fg_backend_slot *slot, json_t *reasons,
     if (!*up)
         json_array_append_new(reasons, json_sprintf("backend %s: %s", fg_backend_name(slot),
                                                     s.reason[0] ? s.reason : "not up"));
-    return json_pack("{s:s, s:s, s:i, s:i, s:s}", "name", fg_backend_name(slot), "state",
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:s}", "name", fg_backend_name(slot), "state",
                      s.state >= 0 && s.state <= 3 ? state_names[s.state] : "unknown", "generation",
-                     (int)s.generation, "restarts", (int)s.restarts, "reason", s.reason);
+                     (int)s.generation, "restarts", (int)s.restarts, "pid", (int)s.pid, "reason",
+                     s.reason);
 }
 
 json_t *fg_hub_health(struct fg_hub *hub)
@@ -247,6 +248,7 @@ int32_t fg_hub_open(const struct fg_conf *conf, struct fg_registry *registry, st
     fg_list_init(&hub->lives);
     fg_list_init(&hub->limbo);
     fg_list_init(&hub->scanners);
+    fg_list_init(&hub->lookers);
     fg_list_init(&hub->facts_done);
     fg_list_init(&hub->listed_done);
     fg_list_init(&hub->facts);
@@ -343,6 +345,7 @@ void fg_hub_close(struct fg_hub *hub)
     if (!hub)
         return;
     fg_keeper_stop(hub);
+    fg_lookers_done(hub);
     bool clean = unload_all(hub) && !is_asking(hub);
     for (int i = 0; is_asking(hub) && i < 500; i++) { /* at most 5 s for one file */
         fg_inspect_collect(hub);
