@@ -1,7 +1,6 @@
 /* The table of commands; see cli.h. */
 #include "cli/cli.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,26 +12,45 @@ struct command {
     const char *name;
     int (*run)(int argc, char **argv); /* NULL: lives in main.c, listed for the help */
     const char *use, *help;
+    int least, most; /* of arguments behind the command's name */
 };
 
 static const struct command commands[] = {
-    {"serve", NULL, "serve [--config FILE] [--port N]", "run the gateway"},
-    {"run", fg_cli_run, "run [--verbose] MODEL [PROMPT]", "ask a model, or talk to it"},
-    {"ls", fg_cli_ls, "ls", "models there are"},
-    {"ps", fg_cli_ps, "ps", "models that are loaded"},
-    {"show", fg_cli_show, "show MODEL", "what a model says of itself"},
-    {"tokenize", fg_cli_tokenize, "tokenize MODEL TEXT", "the tokens of a text"},
+    {"serve", NULL, "serve [--config FILE] [--port N] [--check]", "run the gateway", 0, 0},
+    {"run", fg_cli_run, "run [--verbose] MODEL [PROMPT]", "ask a model, or talk to it", 1, 1 << 20},
+    {"ls", fg_cli_ls, "ls", "models there are", 0, 0},
+    {"ps", fg_cli_ps, "ps", "models that are loaded", 0, 0},
+    {"show", fg_cli_show, "show MODEL", "what a model says of itself", 1, 1},
+    {"tokenize", fg_cli_tokenize, "tokenize MODEL TEXT", "the tokens of a text", 2, 2},
 };
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void print_help(FILE *to)
 {
     fprintf(to, "fluxgate: one gateway for language models on your own machines\n\n");
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        fprintf(to, "  fluxgate %-34s %s\n", commands[i].use, commands[i].help);
-    fprintf(to, "  fluxgate %-34s %s\n  fluxgate %-34s %s\n", "--version", "what this is", "--help",
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(to, "  fluxgate %-43s %s\n", commands[i].use, commands[i].help);
+    fprintf(to, "  fluxgate %-43s %s\n  fluxgate %-43s %s\n", "--version", "what this is", "--help",
             "this text");
-    fprintf(to, "\nThe commands ask the server at %s (FLUXGATE_HOST or OLLAMA_HOST changes it).\n",
-            fg_client_url());
+    fprintf(to,
+            "\nThe commands ask the server at FLUXGATE_HOST or OLLAMA_HOST (host, host:port or a "
+            "URL) and\nFLUXGATE_PORT; without them at 127.0.0.1:11434. Exit codes: 0 good, 1 the "
+            "server said no,\n2 wrong use, 3 no server answers.\n");
+}
+
+static bool asks_help(const char *arg)
+{
+    return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
+}
+
+static int run_command(const struct command *c, int argc, char **argv)
+{
+    bool help = argc > 2 && asks_help(argv[2]);
+    if (help || argc - 2 < c->least || argc - 2 > c->most) {
+        fprintf(help ? stdout : stderr, "usage: fluxgate %s\n", c->use);
+        return help ? 0 : 2;
+    }
+    return c->run(argc, argv);
 }
 
 int fg_cli_main(int argc, char **argv)
@@ -43,20 +61,17 @@ int fg_cli_main(int argc, char **argv)
                FG_ABI_MINOR);
         return 0;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+    if (asks_help(name) || strcmp(name, "help") == 0) {
         print_help(stdout);
         return 0;
     }
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        if (strcmp(name, commands[i].name) != 0 || !commands[i].run)
-            continue;
-        curl_global_init(CURL_GLOBAL_DEFAULT);
-        int code = commands[i].run(argc, argv);
-        curl_global_cleanup();
-        return code;
-    }
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (commands[i].run && strcmp(name, commands[i].name) == 0)
+            return run_command(&commands[i], argc, argv);
     if (*name)
-        fprintf(stderr, "fluxgate: there is no command \"%.40s\"\n\n", name);
-    print_help(stderr);
+        fprintf(stderr, "fluxgate: there is no command \"%.40s\"; `fluxgate --help` lists them\n",
+                name);
+    else
+        print_help(stderr);
     return 2;
 }

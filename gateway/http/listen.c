@@ -89,15 +89,13 @@ static int bound(const union where *w, socklen_t len, bool shared)
     return fd;
 }
 
-/* Two sockets with SO_REUSEADDR may be bound while neither listens: so the trial listens too. */
-static int try_alone(const union where *w, socklen_t len)
+/* The first socket of a port listens without SO_REUSEPORT, which proves that nobody else does, and
+ * gets the option then: nothing is closed and bound again, for in that moment a child that was
+ * forked but has not yet called exec would still hold the port. */
+static int share(int fd)
 {
-    int fd = bound(w, len, false);
-    if (fd < 0)
-        return -fd;
-    int error = listen(fd, 1) == 0 ? 0 : errno;
-    close(fd);
-    return error;
+    static const int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 ? 0 : errno;
 }
 
 int32_t fg_listen(const char *address, uint16_t *port, bool is_first, bool is_shared, int *out,
@@ -107,13 +105,17 @@ int32_t fg_listen(const char *address, uint16_t *port, bool is_first, bool is_sh
     socklen_t len = 0;
     if (!read_address(address, *port, &w, &len))
         return fg_fail(err, FG_INVALID, "listen address \"%.64s\" is no IP address", address);
-    int error = is_first && is_shared && *port ? try_alone(&w, len) : 0;
-    int fd = error ? -error : bound(&w, len, is_shared);
+    bool alone = is_first && *port;
+    int fd = bound(&w, len, is_shared && !alone);
     if (fd < 0)
         return fail(err, address, *port, -fd);
     socklen_t room = sizeof(w);
-    if (listen(fd, BACKLOG) != 0 || getsockname(fd, &w.any, &room) != 0) {
+    int error = listen(fd, BACKLOG) == 0 ? 0 : errno;
+    if (!error && alone && is_shared)
+        error = share(fd);
+    if (!error && getsockname(fd, &w.any, &room) != 0)
         error = errno;
+    if (error) {
         close(fd);
         return fail(err, address, *port, error);
     }
