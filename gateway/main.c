@@ -24,13 +24,18 @@ enum { EXIT_USE = 2, HARD_END_MS = 5000, LOOK_MS = 20 };
 struct options {
     const char *config;
     uint16_t port;
-    bool has_port, check;
+    bool has_port, check, help;
 };
+
+static const char usage[] =
+    "usage: fluxgate serve [--config FILE] [--port N] [--check]\n"
+    "  --config FILE  a configuration (conf/fluxgate.yaml shows every key); none is good, too\n"
+    "  --port N       instead of the first configured port\n"
+    "  --check        says whether the configuration is good, and ends\n";
 
 static int wrong_use(const char *text, const char *what)
 {
-    fprintf(stderr, "fluxgate serve: %s%s%.60s\n", text, what ? " " : "", what ? what : "");
-    fprintf(stderr, "usage: fluxgate serve [--config FILE] [--port N] [--check]\n");
+    fprintf(stderr, "fluxgate serve: %s %.60s\n%s", text, what, usage);
     return EXIT_USE;
 }
 
@@ -39,7 +44,10 @@ static int read_options(int argc, char **argv, struct options *o)
     for (int i = 2; i < argc; i++) {
         uint64_t port;
         bool more = i + 1 < argc;
-        if (strcmp(argv[i], "--check") == 0) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(usage, stdout);
+            o->help = true;
+        } else if (strcmp(argv[i], "--check") == 0) {
             o->check = true;
         } else if (strcmp(argv[i], "--config") == 0 && more) {
             o->config = argv[++i];
@@ -181,5 +189,5 @@ int main(int argc, char **argv)
     if (argc < 2 || strcmp(argv[1], "serve") != 0)
         return fg_cli_main(argc, argv);
     int rc = read_options(argc, argv, &o);
-    return rc ? rc : serve(&o);
+    return rc || o.help ? rc : serve(&o);
 }
