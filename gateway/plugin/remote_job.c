@@ -9,6 +9,7 @@
  * Credit: PAUSE and RESUME may cross on their way. Resumes are counted, and a PAUSE carries the
  * count that was true before the event was emitted: when more resumes came since, it is void.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #include "plugin/remote_inner.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/str.h"
 
 enum {
     INDEX_BITS = 20,
@@ -185,6 +187,15 @@ static bool is_sane(const struct fg_job *job, struct fg_event *ev)
     return ev->kind != FG_EV_PROGRESS || ev->value_count <= 1;
 }
 
+static bool refuse(struct fg_backend *r, const struct fg_event *ev)
+{
+    char text[120];
+    snprintf(text, sizeof text, "broke the protocol: an event of kind %d, choice %u, index %u, code %d",
+             ev->kind, ev->choice, ev->index, ev->code);
+    fg_remote_kill(r, text);
+    return false;
+}
+
 static void answer_flow(struct fg_job *job, int32_t flow, uint64_t resumes)
 {
     struct fg_backend *r = job->remote;
@@ -217,8 +228,10 @@ bool fg_remote_event(struct fg_backend *r, const struct fg_wire_frame *f)
     if (wanted && good && is_last(&ev))
         __atomic_store_n(&job->ended, 1, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&r->lock);
-    if (!wanted || !good)
-        return good;
+    if (!good)
+        return refuse(r, &ev);
+    if (!wanted)
+        return true;
     r->event_ns = r->now_ns;
     struct fg_stream *stream = job->stream;
     uint64_t resumes = __atomic_load_n(&job->resumes, __ATOMIC_ACQUIRE);

@@ -12,6 +12,30 @@
 #include "plugin/stream.h"
 #include "util/str.h"
 
+/* The linker sends allocations of the code under test through here. */
+void *__real_malloc(size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+static long allocations = -1; /* so many more succeed; negative: all */
+
+static bool may_allocate(void)
+{
+    if (allocations < 0)
+        return true;
+    return allocations-- > 0 ? true : (allocations = 0, false);
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return may_allocate() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+    return may_allocate() ? __real_aligned_alloc(align, size) : NULL;
+}
+
 struct rig {
     struct fg_worker *worker;
     struct fg_stream *stream;
@@ -265,6 +289,42 @@ static void a_flood_ends_with_a_failure(void **state)
     assert_true(fg_stream_is_over(r->stream));
 }
 
+/* Whichever allocation fails, the consumer gets the events before it and then one last event. */
+static void the_last_event_comes_without_memory(void **state)
+{
+    (void)state;
+    for (long n = 0; n < 12; n++) {
+        struct rig r = {0};
+        int32_t rc = FG_FLOW_GO;
+        uint32_t sent = 0, got = 0;
+        assert_int_equal(fg_worker_open(0, &r.worker, NULL), FG_OK);
+        assert_int_equal(fg_stream_open(r.worker, on_ready, &r, &r.stream, NULL), FG_OK);
+        allocations = n;
+        while (sent < 5000 && (rc = emit_text(&r, "0123456789abcdef")) != FG_FLOW_STOP)
+            sent++;
+        emit_done(&r, FG_END_STOP);
+        allocations = -1;
+        const struct fg_event *ev, *last = NULL;
+        while ((ev = next(&r))) {
+            got += ev->kind == FG_EV_TEXT;
+            if (fg_stream_is_over(r.stream)) {
+                last = ev;
+                break;
+            }
+        }
+        assert_non_null(last);
+        assert_int_equal(got, sent);
+        assert_int_equal(last->kind, rc == FG_FLOW_STOP ? FG_EV_FAILED : FG_EV_DONE);
+        if (rc == FG_FLOW_STOP)
+            assert_int_equal(last->code, FG_NO_MEMORY);
+        assert_int_equal(last->usage->prompt_tokens, 7);
+        turn(&r);
+        assert_int_equal(r.woken, 1);
+        fg_stream_close(r.stream);
+        fg_worker_close(r.worker);
+    }
+}
+
 static void an_older_plugin_has_fewer_fields(void **state)
 {
     struct rig *r = *state;
@@ -376,6 +436,7 @@ int main(void)
         TEST(nothing_follows_the_last_event),
         TEST(a_large_event_is_taken),
         TEST(a_flood_ends_with_a_failure),
+        cmocka_unit_test(the_last_event_comes_without_memory),
         TEST(an_older_plugin_has_fewer_fields),
         TEST(a_close_with_a_wake_up_under_way_is_safe),
         cmocka_unit_test(nothing_is_lost_between_two_threads),
