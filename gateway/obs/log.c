@@ -86,8 +86,8 @@ static void blunt(char *text, size_t n)
 }
 
 /* One whole line with its end in out[LINE_BYTES]; its length. */
-static size_t put_line(char *out, int32_t level, const char *event, const char *format,
-                       va_list args)
+__attribute__((format(printf, 4, 0))) static size_t
+put_line(char *out, int32_t level, const char *event, const char *format, va_list args)
 {
     size_t n = put_head(out, LINE_BYTES, level, event);
     if (format && *format) {
