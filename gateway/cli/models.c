@@ -33,8 +33,10 @@ static void print_bytes(json_int_t bytes)
 {
     if (bytes >= 1000000000)
         printf("%8.1f GB", (double)bytes / 1e9);
-    else
+    else if (bytes >= 1000000)
         printf("%8.0f MB", (double)bytes / 1e6);
+    else
+        printf("%8.0f KB", (double)bytes / 1e3);
 }
 
 int fg_cli_ls(int argc, char **argv)
