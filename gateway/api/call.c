@@ -157,6 +157,39 @@ static void fail_memory(struct fg_call *call)
     fg_call_fail(call, &f);
 }
 
+static void on_looked(void *ctx)
+{
+    struct fg_wait *w = ctx;
+    struct fg_call *call = w->call;
+    free(w);
+    if (!call)
+        return; /* the client left */
+    fg_call_enter(call);
+    call->wait = NULL;
+    if (call->catalog)
+        fg_catalog_release(call->catalog);
+    fg_arena_close(call->arena);
+    call->catalog = NULL;
+    call->entry = NULL;
+    call->arena = NULL;
+    call->ask = NULL;
+    if (!call->is_over)
+        call->route->run(call);
+    fg_call_leave(call);
+}
+
+bool fg_call_look(struct fg_call *call)
+{
+    struct fg_wait *w = call->is_looked ? NULL : calloc(1, sizeof(*w));
+    if (!w)
+        return false;
+    call->is_looked = true;
+    w->call = call;
+    call->wait = w;
+    fg_hub_look(call->api->hub, fg_exchange_worker(call->exchange), on_looked, w);
+    return true;
+}
+
 bool fg_call_find(struct fg_call *call, struct fg_str model)
 {
     bool invalid = false;
@@ -169,6 +202,8 @@ bool fg_call_find(struct fg_call *call, struct fg_str model)
     call->entry = fg_catalog_find(call->catalog, model, &invalid);
     if (call->entry)
         return true;
+    if (!invalid && fg_call_look(call))
+        return false;
     struct fg_fault f;
     fg_fault_unknown_model(call, invalid, &f);
     fg_call_fail(call, &f);

@@ -94,6 +94,7 @@ struct fg_call {
     uint64_t created_s;
     bool is_stream, is_begun;
     bool is_over;         /* the exchange is gone */
+    bool is_looked;       /* the hub has looked for models that came lately */
     uint32_t depth;       /* callbacks of ours on the stack: not freed below them */
     uint32_t pick;        /* which prompt of several runs now */
     /* what came back */
@@ -117,7 +118,10 @@ void fg_call_drained(struct fg_call *);
 void fg_call_reply(struct fg_call *, int status, const char *type, struct fg_str body);
 void fg_call_reply_json(struct fg_call *, struct fg_buf *); /* 200, dialect's type; frees the buffer */
 void fg_call_fail(struct fg_call *, const struct fg_fault *);
-/* Looks the model up; false: it answered with the dialect's error. */
+/* The hub looks for models that came lately, then the route runs again from its start. False: it
+ * has done so already. */
+bool fg_call_look(struct fg_call *);
+/* Looks the model up; false: it answered with the dialect's error, or will run again. */
 bool fg_call_find(struct fg_call *, struct fg_str model);
 /* Starts the job that call->ask describes (only a load when its op is FG_ASK_LOAD). */
 void fg_call_start(struct fg_call *);

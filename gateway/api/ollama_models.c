@@ -111,6 +111,8 @@ static void put_names(struct fg_buf *b, const struct fg_model_entry *e)
 void fg_ollama_tags(struct fg_call *call)
 {
     struct fg_buf b = {0};
+    if (fg_call_look(call))
+        return;
     call->catalog = fg_hub_catalog(call->api->hub);
     fg_buf_add(&b, FG_STR("{\"models\":["));
     for (uint32_t i = 0; call->catalog && i < fg_catalog_count(call->catalog); i++) {
@@ -358,9 +360,10 @@ static bool find_canonical(struct fg_call *call)
         tagged |= sent.ptr[i] == ':';
     if (!tagged) /* errors of this route name the tag too */
         a->model = fg_arena_printf(call->arena, "%.*s:latest", FG_STR_ARG(fg_cut64(sent)));
-    bool found = fg_call_find(call, sent);
+    if (!fg_call_find(call, sent))
+        return false; /* the ask may be gone */
     a->model = sent;
-    return found;
+    return true;
 }
 
 void fg_ollama_show(struct fg_call *call)

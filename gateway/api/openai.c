@@ -454,6 +454,8 @@ static void put_model(struct fg_buf *b, const struct fg_model_entry *e)
 void fg_openai_models(struct fg_call *call)
 {
     struct fg_buf b = {0};
+    if (fg_call_look(call))
+        return;
     call->catalog = fg_hub_catalog(call->api->hub);
     fg_buf_add(&b, FG_STR("{\"object\":\"list\",\"data\":["));
     for (uint32_t i = 0; call->catalog && i < fg_catalog_count(call->catalog); i++)

@@ -133,6 +133,7 @@ struct fg_hub {
     uint32_t live_count;              /* [lock] not CLOSING */
     struct fg_list limbo;             /* [lock] jobs that wait for a backend or for room */
     struct fg_list scanners;          /* [lock] jobs that wait for a scan */
+    struct fg_list lookers;           /* [lock] front ends that do, see fg_hub_look() */
     uint32_t limbo_count;
     struct fg_lane *lanes[FG_LANES]; /* [lock] */
     bool scan_forced, stopping;      /* [lock] */
@@ -195,6 +196,7 @@ void fg_live_load_post(struct fg_live *);
 void fg_live_unload_post(struct fg_live *);
 
 /* keeper.c */
+void fg_lookers_done(struct fg_hub *); /* hub is closing: nobody waits any more */
 int32_t fg_keeper_start(struct fg_hub *, struct fg_error *);
 void fg_keeper_stop(struct fg_hub *);
 /* inspect.c: the next file that was not inspected yet; keeper's thread */

@@ -82,6 +82,65 @@ static void scan(struct fg_hub *hub, bool forced)
     fg_settings_done(&copy);
 }
 
+struct looker {
+    struct fg_task task;
+    struct fg_worker *worker;
+    struct fg_hub *hub;
+    void (*done)(void *ctx);
+    void *ctx;
+};
+
+static void looked(struct fg_task *task)
+{
+    struct looker *l = FG_CONTAINER(task, struct looker, task);
+    l->done(l->ctx);
+    __atomic_sub_fetch(&l->hub->running, 1, __ATOMIC_ACQ_REL);
+    free(l);
+}
+
+void fg_hub_look(struct fg_hub *hub, struct fg_worker *worker, void (*done)(void *ctx), void *ctx)
+{
+    struct looker *l = calloc(1, sizeof *l);
+    if (!l) {
+        done(ctx); /* what is known will have to do */
+        return;
+    }
+    *l = (struct looker){
+        .task.run = looked, .worker = worker, .hub = hub, .done = done, .ctx = ctx};
+    __atomic_add_fetch(&hub->running, 1, __ATOMIC_ACQ_REL);
+    pthread_mutex_lock(&hub->lock);
+    fg_list_push(&hub->lookers, &l->task.node);
+    pthread_mutex_unlock(&hub->lock);
+    fg_hub_poke(hub);
+}
+
+static struct fg_list *take_lookers(struct fg_hub *hub, struct fg_list *to)
+{
+    fg_list_init(to);
+    pthread_mutex_lock(&hub->lock);
+    fg_list_take(to, &hub->lookers);
+    pthread_mutex_unlock(&hub->lock);
+    return to;
+}
+
+static void wake_lookers(struct fg_hub *hub)
+{
+    struct fg_list all, *node;
+    take_lookers(hub, &all);
+    while ((node = fg_list_pop(&all))) {
+        struct looker *l = FG_CONTAINER(node, struct looker, task.node);
+        (void)fg_worker_post(l->worker, &l->task);
+    }
+}
+
+void fg_lookers_done(struct fg_hub *hub)
+{
+    struct fg_list all, *node;
+    take_lookers(hub, &all);
+    while ((node = fg_list_pop(&all)))
+        looked(FG_CONTAINER(node, struct fg_task, node));
+}
+
 static void wake_scanners(struct fg_hub *hub)
 {
     struct fg_after after;
@@ -134,7 +193,7 @@ static uint64_t turn(struct fg_hub *hub)
 {
     pthread_mutex_lock(&hub->lock);
     bool forced = hub->scan_forced;
-    bool asked = !fg_list_empty(&hub->scanners);
+    bool asked = !fg_list_empty(&hub->scanners) || !fg_list_empty(&hub->lookers);
     bool facts = hub->inspect_over;
     hub->scan_forced = hub->inspect_over = false;
     pthread_mutex_unlock(&hub->lock);
@@ -147,8 +206,10 @@ static uint64_t turn(struct fg_hub *hub)
     if (forced || !hub->scanned_ns || fg_clock_ns() - hub->checked_ns > old_ns)
         scan(hub, forced);
     const uint64_t listed_ns = fg_listed_wait_until(hub, fg_clock_ns());
-    if (asked && !listed_ns)
+    if (asked && !listed_ns) {
         wake_scanners(hub);
+        wake_lookers(hub);
+    }
     if (!listed_ns)
         preload(hub);
     fg_inspect_next(hub);

@@ -203,10 +203,13 @@ uint64_t fg_listed_wait_until(const struct fg_hub *hub, uint64_t now_ns)
     uint64_t until = 0;
     for (uint32_t i = 0; i < fg_registry_count(hub->registry) && i < FG_ROUTE_MAX; i++) {
         const struct fg_listing *at = &hub->listings[i];
-        const uint64_t end = at->asked_ns + WAIT_MS * FG_NS_PER_MS;
+        const uint64_t since = at->asked_ns ? at->asked_ns : now_ns;
+        const uint64_t end = since + WAIT_MS * FG_NS_PER_MS;
         struct fg_backend_status status;
         fg_backend_get_status(fg_registry_at(hub->registry, i), &status);
-        const bool is_open = status.state == FG_BACKEND_STARTING || at->is_asked;
+        /* UP and not asked: it came up just now, and the keeper is about to be poked for it. */
+        const bool is_open = status.state == FG_BACKEND_STARTING || at->is_asked ||
+                             (status.state == FG_BACKEND_UP && !at->is_known);
         if (is_open && !at->listed && end > now_ns && end > until)
             until = end;
     }

@@ -168,7 +168,7 @@ const struct fg_model_entry *fg_catalog_find(const struct fg_catalog *c, struct 
     (void)c;
     if (invalid)
         *invalid = memchr(name.ptr, '\\', name.len) != NULL;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (world.comes_late && !world.looks ? 2 : 3); i++) {
         struct fg_str own = world.models[i].name, bare = own;
         bare.len = (size_t)((char *)memchr(own.ptr, ':', own.len) - own.ptr);
         if (fg_str_ieq(name, own) || (i == 1 && fg_str_ieq(name, bare)))
@@ -277,6 +277,23 @@ json_t *fg_hub_health(struct fg_hub *hub)
 {
     (void)hub;
     return json_pack("{s:s,s:[]}", "status", "ok", "reasons");
+}
+static void (*look_done)(void *ctx);
+static void *look_ctx;
+void world_look(void)
+{
+    void (*done)(void *) = look_done;
+    look_done = NULL;
+    world.looks++;
+    done(look_ctx);
+}
+void fg_hub_look(struct fg_hub *hub, struct fg_worker *w, void (*done)(void *ctx), void *ctx)
+{
+    (void)hub, (void)w;
+    look_done = done;
+    look_ctx = ctx;
+    if (!world.look_is_deferred)
+        world_look();
 }
 void fg_hub_ready(struct fg_hub *hub, struct fg_worker *w,
                   void (*done)(void *, bool, struct fg_str), void *ctx)

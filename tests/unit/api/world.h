@@ -28,6 +28,9 @@ struct world {
     bool is_deferred;
     uint32_t pings;
     /* what was asked */
+    uint32_t looks;         /* fg_hub_look(): answered at once, or by world_look() */
+    bool look_is_deferred;
+    bool comes_late;        /* models[2] is there only after a look */
     uint32_t jobs, cancels, pauses, unpauses, unloads;
     struct fg_job_ask ask; /* the running or last one; request only while it lives */
     struct fg_arena *arena;
@@ -44,6 +47,7 @@ void world_header(const char *name, const char *value);
 void world_script(const struct fg_event *, uint32_t count);
 void world_play(void);            /* the deferred job's events */
 void world_finish(void);          /* and its end */
+void world_look(void);            /* the deferred look is over */
 void world_leave(void);           /* the client closes */
 const char *world_body(void);     /* NUL-terminated */
 const char *world_reply_header(const char *name); /* "" none; static buffer */
