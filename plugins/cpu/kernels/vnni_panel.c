@@ -48,7 +48,9 @@ VNNI INLINE void run_dots(int runs, bool mins, int groups, int rows, int r, cons
             acc[g][i] = start;
     }
 #pragma GCC unroll 8
-    for (int j = 8 / runs * r; j < 8 / runs * (r + 1); j++) {
+    for (int j = 0; j < 8; j++) {
+        if (runs == 2 && j / 4 != r)
+            continue;
         __m512i w[2];
         for (int g = 0; g < groups; g++)
             w[g] = _mm512_load_si512(at->w[g] + w_step + j * 64);

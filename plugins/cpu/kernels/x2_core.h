@@ -150,7 +150,9 @@ X2 INLINE void x2_chunk(struct x2_shape s, int rows, int from, int count, const 
 {
 #if X2_VNNI
 #pragma GCC unroll 8
-    for (int j = from; j < from + count; j++) {
+    for (int j = 0; j < 8; j++) {
+        if (j < from || j >= from + count)
+            continue;
         __m256i w[2] = {x2_weights(s, p, 0, j), x2_weights(s, p, 1, j)};
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
@@ -163,7 +165,9 @@ X2 INLINE void x2_chunk(struct x2_shape s, int rows, int from, int count, const 
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i narrow[2][X2_ROWS];
 #pragma GCC unroll 8
-    for (int j = from; j < from + count; j++) {
+    for (int j = 0; j < 8; j++) {
+        if (j < from || j >= from + count)
+            continue;
         __m256i w[2] = {x2_weights(s, p, 0, j), x2_weights(s, p, 1, j)};
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
@@ -270,7 +274,9 @@ X2 INLINE void x2_record(struct x2_shape s, int rows, const uint8_t *p, const st
     const int per_run = 8 / s.runs, chunk = s.adds > 0 && s.adds < per_run ? s.adds : per_run;
     __m256 v[2][X2_ROWS], d = _mm256_setzero_ps(), m = d;
 #pragma GCC unroll 2
-    for (int r = 0; r < s.runs; r++) {
+    for (int r = 0; r < 2; r++) {
+        if (r == s.runs)
+            break;
         __m256i acc[2][X2_ROWS];
         for (int i = 0; i < rows; i++) {
             acc[0][i] = s.centred ? x2_four((const uint8_t *)at->minus[r] + step + i * 4)
@@ -278,8 +284,9 @@ X2 INLINE void x2_record(struct x2_shape s, int rows, const uint8_t *p, const st
             acc[1][i] = acc[0][i];
         }
 #pragma GCC unroll 4
-        for (int c = 0; c < per_run; c += chunk)
-            x2_chunk(s, rows, r * per_run + c, chunk, p, at->q + step, acc);
+        for (int c = 0; c < 4; c++)
+            if (c * chunk < per_run)
+                x2_chunk(s, rows, r * per_run + c * chunk, chunk, p, at->q + step, acc);
         for (int h = 0; h < 2; h++) {
             x2_scales(s, p, r, h, head, &d, &m);
             for (int i = 0; i < rows; i++) {
