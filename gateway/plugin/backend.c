@@ -104,7 +104,7 @@ static void tell(struct fg_backend_slot *slot)
     struct fg_backend_status s;
     char text[256];
     fg_backend_get_status(slot, &s);
-    int32_t level = s.state == FG_BACKEND_UP ? FG_LOG_INFO
+    int32_t level = s.state == FG_BACKEND_UP       ? FG_LOG_INFO
                     : s.state == FG_BACKEND_FAILED ? FG_LOG_ERROR
                                                    : FG_LOG_WARN;
     fg_log(level, names[s.state], "backend=%s pid=%d generation=%u restarts=%u reason=%s",
@@ -145,13 +145,13 @@ static void tell_device(struct fg_backend_slot *slot, uint32_t index, const stru
     if (d->state < 0 || d->state > FG_DEVICE_DOWN || slot->told[index] == d->state)
         return;
     slot->told[index] = d->state;
-    fg_log(d->state == FG_DEVICE_READY ? FG_LOG_INFO : FG_LOG_WARN, "device",
-           "backend=%s index=%u name=%s state=%s reason=%s", slot->name, index,
-           fg_log_quote((struct fg_str){d->name, strnlen(d->name, sizeof d->name)}, name,
-                        sizeof name),
-           states[d->state],
-           fg_log_quote((struct fg_str){d->reason, strnlen(d->reason, sizeof d->reason)}, reason,
-                        sizeof reason));
+    fg_log(
+        d->state == FG_DEVICE_READY ? FG_LOG_INFO : FG_LOG_WARN, "device",
+        "backend=%s index=%u name=%s state=%s reason=%s", slot->name, index,
+        fg_log_quote((struct fg_str){d->name, strnlen(d->name, sizeof d->name)}, name, sizeof name),
+        states[d->state],
+        fg_log_quote((struct fg_str){d->reason, strnlen(d->reason, sizeof d->reason)}, reason,
+                     sizeof reason));
 }
 
 static void run_device(struct fg_task *task)
@@ -238,7 +238,8 @@ static void note_death(struct fg_backend_slot *slot, const char *reason)
         ms *= 2;
     ms = ms > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS : ms;
     slot->in_a_row++;
-    ms -= ms * (now / 1000 % 200) / 1000; /* up to a fifth less, so that many do not start at once */
+    ms -=
+        ms * (now / 1000 % 200) / 1000; /* up to a fifth less, so that many do not start at once */
     fg_registry_schedule(slot, now + ms * FG_NS_PER_MS);
     set_state(slot, FG_BACKEND_DOWN, reason);
 }
@@ -363,9 +364,9 @@ void fg_backend_metrics(struct fg_backend_slot *slot, fg_metric_visit *visit, vo
 static char *path_of(const struct fg_conf *conf, const char *plugin)
 {
     char *path = NULL;
-    int n = strchr(plugin, '/') ? asprintf(&path, "%s", plugin)
-                                : asprintf(&path, "%s/%s.so",
-                                           conf->plugin_dir ? conf->plugin_dir : ".", plugin);
+    int n = strchr(plugin, '/')
+                ? asprintf(&path, "%s", plugin)
+                : asprintf(&path, "%s/%s.so", conf->plugin_dir ? conf->plugin_dir : ".", plugin);
     return n < 0 ? NULL : path;
 }
 

@@ -19,7 +19,8 @@ struct fg_registry;
 struct fg_backend_slot; /* one configured backend */
 
 enum fg_backend_state {
-    FG_BACKEND_STARTING = 0, FG_BACKEND_UP = 1,
+    FG_BACKEND_STARTING = 0,
+    FG_BACKEND_UP = 1,
     FG_BACKEND_DOWN = 2,   /* its child is gone, a restart is due */
     FG_BACKEND_FAILED = 3, /* wrong ABI, failed open, crash loop: reason says which */
 };
@@ -27,7 +28,7 @@ struct fg_backend_status {
     int32_t state;
     uint32_t generation; /* grows by one with each (re)start: models of an older one are gone */
     uint32_t restarts;
-    int32_t pid;         /* of the child; 0 in process */
+    int32_t pid; /* of the child; 0 in process */
     char reason[160];
 };
 struct fg_registry_events { /* [a control thread of the registry] */

@@ -223,15 +223,14 @@ static void run(struct fg_served *s, const struct fg_child_task *t)
 {
     static int32_t (*const calls[])(struct calling *, struct fg_view *, struct fg_msg_reply *,
                                     struct fg_error *) = {
-        [FG_MSG_OPEN] = call_open,     [FG_MSG_CLOSE] = call_close, [FG_MSG_LIST] = call_list,
-        [FG_MSG_LOAD] = call_load,     [FG_MSG_INFO] = call_info,   [FG_MSG_UNLOAD] = call_unload,
+        [FG_MSG_OPEN] = call_open,       [FG_MSG_CLOSE] = call_close, [FG_MSG_LIST] = call_list,
+        [FG_MSG_LOAD] = call_load,       [FG_MSG_INFO] = call_info,   [FG_MSG_UNLOAD] = call_unload,
         [FG_MSG_INSPECT] = call_inspect,
     };
     struct calling c = {.served = s, .id = t->id, .permille = UINT32_MAX};
     struct fg_msg_reply reply = {0};
     struct fg_error err = {0};
-    struct fg_view v = {
-        .base = t->data, .len = t->len, .arena = fg_arena_open(0, FG_WIRE_MOST)};
+    struct fg_view v = {.base = t->data, .len = t->len, .arena = fg_arena_open(0, FG_WIRE_MOST)};
     bool known = t->type < sizeof calls / sizeof *calls && calls[t->type] &&
                  (s->table || t->type == FG_MSG_OPEN);
     reply.status = known && v.arena ? calls[t->type](&c, &v, &reply, &err) : broken(&err);

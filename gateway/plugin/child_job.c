@@ -63,8 +63,8 @@ static int32_t emit_last(struct fg_stream *s, struct fg_event *ev)
                                     .text = FG_STR("an event was too large for its stream")};
     if (__atomic_exchange_n(&s->over, 1, __ATOMIC_ACQ_REL))
         return FG_FLOW_STOP;
-    size_t before = __atomic_load_n(&s->dropped, __ATOMIC_RELAXED) ? send_event(s, &failed)
-                                                                   : send_event(s, ev);
+    size_t before =
+        __atomic_load_n(&s->dropped, __ATOMIC_RELAXED) ? send_event(s, &failed) : send_event(s, ev);
     if (before == SIZE_MAX)
         _exit(1); /* a job without a last event would wait for ever; our end is one, too */
     if (before == 0)

@@ -20,12 +20,12 @@ struct fg_backend_slot {
     struct fg_host host;
 
     pthread_mutex_t lock;
-    pthread_cond_t left;              /* [lock] a visitor left */
-    struct fg_backend_status status;  /* [lock] */
-    const struct fg_plugin *table;    /* [lock] written on the control thread */
-    struct fg_backend *instance;      /* [lock] as well */
-    uint32_t visitors;                /* [lock] threads that use the two just now */
-    bool is_gone;                     /* [lock] the child ended since it was started */
+    pthread_cond_t left;             /* [lock] a visitor left */
+    struct fg_backend_status status; /* [lock] */
+    const struct fg_plugin *table;   /* [lock] written on the control thread */
+    struct fg_backend *instance;     /* [lock] as well */
+    uint32_t visitors;               /* [lock] threads that use the two just now */
+    bool is_gone;                    /* [lock] the child ended since it was started */
 
     /* the control thread's */
     uint64_t deaths[FG_DEATHS]; /* when, the oldest is overwritten */

@@ -140,8 +140,7 @@ bool fg_info_view(struct fg_view *v, struct fg_model_info *m)
 
 static struct fg_message *pack_messages(struct fg_pack *p, const struct fg_request *r)
 {
-    struct fg_message *all =
-        fg_pack_array(p, r->messages, r->message_count, sizeof *r->messages);
+    struct fg_message *all = fg_pack_array(p, r->messages, r->message_count, sizeof *r->messages);
     for (uint32_t i = 0; all && i < r->message_count; i++) {
         struct fg_message m = r->messages[i];
         const struct fg_part *from = m.parts;
@@ -242,7 +241,8 @@ bool fg_submit_view(struct fg_view *v, struct fg_msg_submit *m)
     r->schema_json = fg_view_str(v, r->schema_json);
     r->thinking = fg_view_str(v, r->thinking);
     r->options_json = fg_view_str(v, r->options_json);
-    r->resume_tokens = fg_view_array(v, r->resume_tokens, &r->resume_count, sizeof *r->resume_tokens);
+    r->resume_tokens =
+        fg_view_array(v, r->resume_tokens, &r->resume_count, sizeof *r->resume_tokens);
     r->cache_scope = fg_view_str(v, r->cache_scope);
     return !v->bad;
 }
@@ -255,8 +255,7 @@ size_t fg_numbers_pack(const struct fg_msg_numbers *m, void *block)
     struct fg_pack p = fg_pack_begin(block, sizeof *m);
     struct fg_msg_numbers to = *m;
     to.devices = fg_pack_array(&p, m->devices, m->device_count, sizeof *m->devices);
-    struct fg_msg_metric *all =
-        fg_pack_array(&p, m->metrics, m->metric_count, sizeof *m->metrics);
+    struct fg_msg_metric *all = fg_pack_array(&p, m->metrics, m->metric_count, sizeof *m->metrics);
     for (uint32_t i = 0; all && i < m->metric_count; i++) {
         struct fg_msg_metric one = m->metrics[i];
         one.name = fg_pack_str(&p, (struct fg_str){one.name.ptr, one.name.len + 1});
@@ -323,8 +322,7 @@ bool fg_numbers_view(struct fg_view *v, struct fg_msg_numbers *m)
 {
     if (!head(v, m, sizeof *m))
         return false;
-    struct fg_device *devices =
-        fg_view_copy(v, m->devices, &m->device_count, sizeof *m->devices);
+    struct fg_device *devices = fg_view_copy(v, m->devices, &m->device_count, sizeof *m->devices);
     for (uint32_t i = 0; i < m->device_count; i++) {
         devices[i].size = sizeof *devices;
         devices[i].name[sizeof devices[i].name - 1] = '\0';

@@ -13,8 +13,8 @@
 
 enum fg_message_type {
     /* calls, in the child on its control thread */
-    FG_MSG_OPEN = 1,    /* fg_msg_open */
-    FG_MSG_CLOSE = 2,   /* then the child ends */
+    FG_MSG_OPEN = 1,  /* fg_msg_open */
+    FG_MSG_CLOSE = 2, /* then the child ends */
     FG_MSG_LIST = 3,
     FG_MSG_LOAD = 4,    /* fg_model_spec */
     FG_MSG_INFO = 5,    /* u64 model */
@@ -51,9 +51,9 @@ struct fg_msg_open {
 };
 struct fg_msg_reply {
     int32_t status;
-    uint32_t can_inspect; /* OPEN */
-    uint64_t model;       /* LOAD */
-    struct fg_str text;   /* of a failure */
+    uint32_t can_inspect;        /* OPEN */
+    uint64_t model;              /* LOAD */
+    struct fg_str text;          /* of a failure */
     struct fg_str name, version; /* OPEN */
 };
 struct fg_msg_inspect {

@@ -98,8 +98,8 @@ static int32_t start(struct fg_backend *r, int32_t *pid, struct fg_error *err)
     int failed = rc == FG_OK ? pthread_create(&r->thread, NULL, fg_remote_run, r) : ENOMEM;
     if (failed) {
         fg_child_end(&r->child, 0, how, sizeof how);
-        return fg_fail(err, FG_DEVICE_LOST, "no thread for the child of \"%.64s\": %s",
-                       r->ask.name, strerror(failed));
+        return fg_fail(err, FG_DEVICE_LOST, "no thread for the child of \"%.64s\": %s", r->ask.name,
+                       strerror(failed));
     }
     char name[16];
     snprintf(name, sizeof name, "%.8s-child", r->ask.name);
@@ -139,8 +139,8 @@ static bool wait_locked(struct fg_backend *r, uint64_t until_ns)
 }
 
 /* Until the reply; time without any progress is limited. The call's err says how it ended. */
-static int32_t wait_for(struct fg_backend *r, uint64_t limit_ns,
-                        void (*progress)(void *, float), void *ctx, struct fg_error *err)
+static int32_t wait_for(struct fg_backend *r, uint64_t limit_ns, void (*progress)(void *, float),
+                        void *ctx, struct fg_error *err)
 {
     uint64_t until = fg_clock_ns() + limit_ns;
     bool late = false;

@@ -54,15 +54,15 @@ struct fg_backend { /* the instance: one child from its start to its end */
     bool has_thread, greeted;
 
     pthread_mutex_t lock;
-    pthread_cond_t changed;       /* [lock] the call, or gone */
-    struct fg_remote_call call;   /* [lock] */
-    uint64_t last_call;           /* the control thread's */
-    struct fg_job **jobs;         /* [lock] by index, NULL: free */
-    uint32_t room, count;         /* [lock] */
-    uint64_t sequence;            /* [lock] makes ids unique */
-    bool gone, closing, announced; /* [lock] */
-    char reason[160];             /* [lock] why gone; why it is to be ended */
-    bool must_end;                /* [lock] */
+    pthread_cond_t changed;            /* [lock] the call, or gone */
+    struct fg_remote_call call;        /* [lock] */
+    uint64_t last_call;                /* the control thread's */
+    struct fg_job **jobs;              /* [lock] by index, NULL: free */
+    uint32_t room, count;              /* [lock] */
+    uint64_t sequence;                 /* [lock] makes ids unique */
+    bool gone, closing, announced;     /* [lock] */
+    char reason[160];                  /* [lock] why gone; why it is to be ended */
+    bool must_end;                     /* [lock] */
     struct fg_remote_numbers *numbers; /* [lock] */
 
     /* its thread's */

@@ -195,9 +195,8 @@ static bool on_frame(struct fg_backend *r, const struct fg_wire_frame *f)
         uint8_t type;
         bool (*take)(struct fg_backend *, const struct fg_wire_frame *);
     } all[] = {
-        {FG_MSG_EVENT, fg_remote_event}, {FG_MSG_REPLY, on_reply},
-        {FG_MSG_PROGRESS, on_progress},  {FG_MSG_MODEL, on_visit},
-        {FG_MSG_JSON, on_visit},         {FG_MSG_LOG, on_log},
+        {FG_MSG_EVENT, fg_remote_event}, {FG_MSG_REPLY, on_reply}, {FG_MSG_PROGRESS, on_progress},
+        {FG_MSG_MODEL, on_visit},        {FG_MSG_JSON, on_visit},  {FG_MSG_LOG, on_log},
         {FG_MSG_NUMBERS, on_numbers},    {FG_MSG_PONG, on_pong},
     };
     if (f->type == FG_MSG_HELLO || !r->greeted)
@@ -227,8 +226,8 @@ static bool read_frames(struct fg_backend *r)
             char text[96];
             snprintf(text, sizeof text, "broke the protocol: message %u of %zu bytes", f.type,
                      f.len);
-            must_end(r, r->greeted && f.type != FG_MSG_HELLO ? text
-                                                             : "is not the host of this build");
+            must_end(r,
+                     r->greeted && f.type != FG_MSG_HELLO ? text : "is not the host of this build");
             return false;
         }
     }
@@ -332,7 +331,8 @@ static void turn(struct fg_backend *r)
         if (p[3].revents && !(p[0].revents & POLLIN))
             return; /* it has ended and all it said was read */
         blocked = write_frames(r);
-        if (r->now_ns - tick_ns > (TICK_BUSY_MS / 4) * FG_NS_PER_MS || r->ask.hang_ns < FG_NS_PER_S) {
+        if (r->now_ns - tick_ns > (TICK_BUSY_MS / 4) * FG_NS_PER_MS ||
+            r->ask.hang_ns < FG_NS_PER_S) {
             tick_ns = r->now_ns;
             watch(r);
             busy = is_busy(r);

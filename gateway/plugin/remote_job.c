@@ -3,8 +3,8 @@
  * thread turns EVENT frames into events of the job's stream.
  *
  * A job lives from submit to release; the table finds it by the id in a frame. A job's last event
- * comes from the child's thread only, be it the child's or, when the child is gone, ours; `ended` is
- * set before, so there is exactly one, and the thread does not touch the job after it.
+ * comes from the child's thread only, be it the child's or, when the child is gone, ours; `ended`
+ * is set before, so there is exactly one, and the thread does not touch the job after it.
  *
  * Credit: PAUSE and RESUME may cross on their way. Resumes are counted, and a PAUSE carries the
  * count that was true before the event was emitted: when more resumes came since, it is void.
@@ -22,7 +22,7 @@
 enum {
     INDEX_BITS = 20,
     JOBS_MOST = 1 << INDEX_BITS,
-    OUT_MOST = 96 << 20, /* bytes on their way to the child; beyond it BUSY */
+    OUT_MOST = 96 << 20,  /* bytes on their way to the child; beyond it BUSY */
     INDEX_MOST = 1 << 16, /* tool calls in one answer */
 };
 
@@ -190,8 +190,9 @@ static bool is_sane(const struct fg_job *job, struct fg_event *ev)
 static bool refuse(struct fg_backend *r, const struct fg_event *ev)
 {
     char text[120];
-    snprintf(text, sizeof text, "broke the protocol: an event of kind %d, choice %u, index %u, code %d",
-             ev->kind, ev->choice, ev->index, ev->code);
+    snprintf(text, sizeof text,
+             "broke the protocol: an event of kind %d, choice %u, index %u, code %d", ev->kind,
+             ev->choice, ev->index, ev->code);
     fg_remote_kill(r, text);
     return false;
 }
@@ -243,10 +244,8 @@ bool fg_remote_event(struct fg_backend *r, const struct fg_wire_frame *f)
 
 void fg_remote_fail_jobs(struct fg_backend *r, const char *reason)
 {
-    struct fg_event ev = {.size = sizeof ev,
-                          .kind = FG_EV_FAILED,
-                          .code = FG_DEVICE_LOST,
-                          .text = fg_str_of(reason)};
+    struct fg_event ev = {
+        .size = sizeof ev, .kind = FG_EV_FAILED, .code = FG_DEVICE_LOST, .text = fg_str_of(reason)};
     for (uint32_t i = 0;; i++) {
         struct fg_stream *stream = NULL;
         pthread_mutex_lock(&r->lock);

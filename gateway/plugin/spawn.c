@@ -23,10 +23,24 @@ enum { ENV_MOST = 64, SOCKET_AT = 3, SOCKET_BYTES = 1 << 20, REAP_MS = 5000 };
 
 /* Ends with '*': every variable that starts so. */
 static const char *const passed_on[] = {
-    "PATH",         "HOME",          "USER",         "LANG",         "LC_*",
-    "TZ",           "TMPDIR",        "LD_LIBRARY_PATH", "CUDA_*",    "NVIDIA_*",
-    "FLUXGATE_CPU_*", "FLUXGATE_CACHE", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS",
-    "LSAN_OPTIONS", "LLVM_PROFILE_FILE", "GCOV_PREFIX",
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "CUDA_*",
+    "NVIDIA_*",
+    "FLUXGATE_CPU_*",
+    "FLUXGATE_CACHE",
+    "ASAN_OPTIONS",
+    "UBSAN_OPTIONS",
+    "TSAN_OPTIONS",
+    "LSAN_OPTIONS",
+    "LLVM_PROFILE_FILE",
+    "GCOV_PREFIX",
 };
 
 static bool is_passed_on(const char *entry)
@@ -95,15 +109,17 @@ int32_t fg_child_start(const char *host_path, const char *backend, struct fg_chi
         rc = fg_fail(err, FG_NO_MEMORY, "no descriptors for a child: %s", strerror(errno));
     } else {
         /* The numbers must not be those they are copied to. */
-        int socket = fcntl(pair[1], F_DUPFD_CLOEXEC, 10), output = fcntl(pipes[1], F_DUPFD_CLOEXEC, 10);
-        int why = socket < 0 || output < 0 ? errno : spawn(host_path, backend, socket, output, &pid);
+        int socket = fcntl(pair[1], F_DUPFD_CLOEXEC, 10),
+            output = fcntl(pipes[1], F_DUPFD_CLOEXEC, 10);
+        int why =
+            socket < 0 || output < 0 ? errno : spawn(host_path, backend, socket, output, &pid);
         close_if(socket);
         close_if(output);
         if (why)
-            rc = fg_fail(err, why == EAGAIN || why == ENOMEM || why == EMFILE ? FG_DEVICE_LOST
-                                                                               : FG_INTERNAL,
-                         "child of backend \"%.64s\" not started: %.100s: %s", backend, host_path,
-                         strerror(why));
+            rc = fg_fail(
+                err, why == EAGAIN || why == ENOMEM || why == EMFILE ? FG_DEVICE_LOST : FG_INTERNAL,
+                "child of backend \"%.64s\" not started: %.100s: %s", backend, host_path,
+                strerror(why));
     }
     close_if(pair[1]);
     close_if(pipes[1]);

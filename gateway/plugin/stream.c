@@ -22,9 +22,9 @@
 
 enum {
     RING_LIMIT = 256 << 10,
-    HIGH = 64 << 10,  /* bytes waiting: PAUSE */
-    LOW = 16 << 10,   /* resume() */
-    MOST = 64 << 20,  /* a plugin that knows no PAUSE */
+    HIGH = 64 << 10, /* bytes waiting: PAUSE */
+    LOW = 16 << 10,  /* resume() */
+    MOST = 64 << 20, /* a plugin that knows no PAUSE */
     LAST_TEXT = 252,
 };
 
@@ -46,21 +46,21 @@ struct fg_stream {
     struct fg_task task;
 
     pthread_mutex_t lock;
-    struct queue in;   /* [lock] */
-    int32_t broken;    /* [lock] an event was dropped: why */
-    bool ended;        /* [lock] the last event came */
-    bool stopped;      /* [lock] */
-    bool armed;        /* [lock] the consumer knows that there is something */
-    bool posted;       /* [lock] the task is on its way: it may be run yet */
-    bool closed;       /* [lock] the task frees the stream */
-    bool reserve;      /* [lock] the last event waits in `last` */
-    uint32_t paused;   /* written under the lock, looked at without */
+    struct queue in; /* [lock] */
+    int32_t broken;  /* [lock] an event was dropped: why */
+    bool ended;      /* [lock] the last event came */
+    bool stopped;    /* [lock] */
+    bool armed;      /* [lock] the consumer knows that there is something */
+    bool posted;     /* [lock] the task is on its way: it may be run yet */
+    bool closed;     /* [lock] the task frees the stream */
+    bool reserve;    /* [lock] the last event waits in `last` */
+    uint32_t paused; /* written under the lock, looked at without */
     struct fg_event last;
     struct fg_usage last_usage;
     char last_text[LAST_TEXT];
 
-    struct queue out;  /* the worker's, as what follows */
-    bool is_looking;   /* the front of out was handed out */
+    struct queue out; /* the worker's, as what follows */
+    bool is_looking;  /* the front of out was handed out */
     bool over;
 };
 

@@ -14,14 +14,14 @@
 #include "loop/worker.h"
 
 /* ready(): [worker] events wait; take them with fg_stream_next() until it gives NULL. */
-int32_t fg_stream_open(struct fg_worker *, void (*ready)(void *ctx), void *ctx,
-                       struct fg_stream **, struct fg_error *);
+int32_t fg_stream_open(struct fg_worker *, void (*ready)(void *ctx), void *ctx, struct fg_stream **,
+                       struct fg_error *);
 /* [worker] The oldest event, valid until the next call on this stream; NULL: none now.
  * *resume is set when a paused plugin should be resumed. */
 const struct fg_event *fg_stream_next(struct fg_stream *, bool *resume);
-void fg_stream_stop(struct fg_stream *);  /* [worker] nobody listens any more but for the last */
+void fg_stream_stop(struct fg_stream *);    /* [worker] nobody listens any more but for the last */
 bool fg_stream_is_over(struct fg_stream *); /* [worker] the last event was taken with next() */
-void fg_stream_close(struct fg_stream *); /* [worker] after release() of its job */
+void fg_stream_close(struct fg_stream *);   /* [worker] after release() of its job */
 /* fg_host.emit, also used by remote.c. [any] */
 int32_t fg_stream_emit(struct fg_stream *, const struct fg_event *);
 

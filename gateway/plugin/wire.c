@@ -214,9 +214,9 @@ static int32_t write_chunk(struct fg_wire_sender *s, struct chunk *c)
 {
     size_t end = c->is_big ? sizeof(struct fg_wire_head) : c->len;
     while (c->sent < end) {
-        ssize_t n = c->is_big ? write_big(s, c)
-                              : send(s->fd, c->data + c->sent, end - c->sent,
-                                     MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n =
+            c->is_big ? write_big(s, c)
+                      : send(s->fd, c->data + c->sent, end - c->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n >= 0)
             c->sent += (size_t)n;
         else if (errno == EAGAIN || errno == EWOULDBLOCK)

@@ -195,12 +195,13 @@ int main(int argc, char **argv)
            "cpu us/burst");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct result a, b;
-        if (run(&here, sizes[i], (uint32_t)bursts, &a) || run(&child, sizes[i], (uint32_t)bursts, &b))
+        if (run(&here, sizes[i], (uint32_t)bursts, &a) ||
+            run(&child, sizes[i], (uint32_t)bursts, &b))
             return 1;
         print("process", sizes[i], &a);
         print("child", sizes[i], &b);
-        printf("%-12s %8u %12.1f %12.1f %12.1f\n", "difference", sizes[i], b.median_us - a.median_us,
-               b.p90_us - a.p90_us, b.cpu_us - a.cpu_us);
+        printf("%-12s %8u %12.1f %12.1f %12.1f\n", "difference", sizes[i],
+               b.median_us - a.median_us, b.p90_us - a.p90_us, b.cpu_us - a.cpu_us);
     }
     child.table->close(child.backend);
     here.table->close(here.backend);

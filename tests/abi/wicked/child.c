@@ -81,9 +81,8 @@ int main(int argc, char **argv)
     struct fg_wire_head head = {
         .len = 1 << 20, .version = FG_WIRE_VERSION, .type = FG_MSG_EVENT, .flags = FG_WIRE_MEMFD};
     if (strcmp(how, "offsets") == 0) {
-        struct fg_event ev = {.size = sizeof ev,
-                              .kind = FG_EV_TEXT,
-                              .text = {(const char *)0x1000, 1 << 20}};
+        struct fg_event ev = {
+            .size = sizeof ev, .kind = FG_EV_TEXT, .text = {(const char *)0x1000, 1 << 20}};
         fg_wire_send(&s, FG_MSG_EVENT, 1, &ev, sizeof ev);
         send_all(&s);
     } else if (strcmp(how, "huge") == 0) {

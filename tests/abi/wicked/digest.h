@@ -55,7 +55,7 @@ static inline void digest_request(struct digest *d, const struct fg_request *r)
 {
     d->len = 0;
     d->text[0] = '\0';
-    const uint32_t numbers[] = {(uint32_t)r->op, r->flags,     r->max_tokens,
+    const uint32_t numbers[] = {(uint32_t)r->op, r->flags,        r->max_tokens,
                                 r->choices,      r->top_logprobs, r->logprobs};
     digest_add(d, "numbers", numbers, sizeof numbers);
     digest_str(d, "id", r->id);

@@ -84,11 +84,8 @@ static int32_t emit(struct fg_job *j, const struct fg_event *ev)
 static int32_t emit_text(struct fg_job *j, uint32_t index, struct fg_str text)
 {
     const int32_t token = (int32_t)index;
-    const struct fg_event ev = {.size = sizeof ev,
-                                .kind = FG_EV_TEXT,
-                                .text = text,
-                                .tokens = &token,
-                                .token_count = 1};
+    const struct fg_event ev = {
+        .size = sizeof ev, .kind = FG_EV_TEXT, .text = text, .tokens = &token, .token_count = 1};
     return emit(j, &ev);
 }
 
@@ -252,10 +249,10 @@ static const struct {
     const char *verb;
     void (*run)(struct fg_job *);
 } verbs[] = {
-    {"say", say},     {"polite", polite}, {"flood", flood},     {"burst", say},  {"crash", crash},
-    {"exit", crash},  {"hang", hang},     {"wait", hang},       {"embed", embed}, {"text", text},
-    {"twice", twice}, {"probs", probs},   {"toolong", too_long}, {"echo", echo},  {"kind", odd},
-    {"choice", odd},
+    {"say", say},          {"polite", polite}, {"flood", flood}, {"burst", say},
+    {"crash", crash},      {"exit", crash},    {"hang", hang},   {"wait", hang},
+    {"embed", embed},      {"text", text},     {"twice", twice}, {"probs", probs},
+    {"toolong", too_long}, {"echo", echo},     {"kind", odd},    {"choice", odd},
 };
 
 static void *run(void *ctx)

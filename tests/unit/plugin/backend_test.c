@@ -33,10 +33,8 @@ static void on_changed(void *ctx, struct fg_backend_slot *slot)
 static void open_set(struct set *s, const char *plugin, bool isolate, const char *config,
                      const char *host)
 {
-    struct fg_conf_backend backend = {.name = "one",
-                                      .plugin = (char *)plugin,
-                                      .isolate = isolate,
-                                      .config_json = (char *)config};
+    struct fg_conf_backend backend = {
+        .name = "one", .plugin = (char *)plugin, .isolate = isolate, .config_json = (char *)config};
     char folder[512];
     struct fg_conf conf = {.backends = &backend,
                            .backend_count = 1,

@@ -244,10 +244,8 @@ static void a_large_event_is_taken(void **state)
     enum { FLOATS = 1 << 20 };
     float *values = calloc(FLOATS, sizeof *values);
     values[FLOATS - 1] = 3;
-    struct fg_event ev = {.size = sizeof ev,
-                          .kind = FG_EV_EMBEDDING,
-                          .values = values,
-                          .value_count = FLOATS};
+    struct fg_event ev = {
+        .size = sizeof ev, .kind = FG_EV_EMBEDDING, .values = values, .value_count = FLOATS};
     emit_text(r, "a");
     assert_int_equal(fg_stream_emit(r->stream, &ev), FG_FLOW_PAUSE);
     emit_text(r, "b");
@@ -410,8 +408,8 @@ static void nothing_is_lost_between_two_threads(void **state)
         struct race race = {0};
         pthread_t thread;
         assert_int_equal(fg_worker_open(0, &race.rig.worker, NULL), FG_OK);
-        assert_int_equal(
-            fg_stream_open(race.rig.worker, drain, &race, &race.rig.stream, NULL), FG_OK);
+        assert_int_equal(fg_stream_open(race.rig.worker, drain, &race, &race.rig.stream, NULL),
+                         FG_OK);
         pthread_create(&thread, NULL, flood, &race);
         while (!race.over)
             event_base_loop(fg_worker_base(race.rig.worker), EVLOOP_ONCE);
