@@ -187,11 +187,61 @@ static void native_routes_answer(void **state)
     assert_has("\"reasons\":[]");
 }
 
+static const struct fg_event one_word[] = {
+    {.size = sizeof(struct fg_event), .kind = FG_EV_TEXT, .text = {"hi", 2}},
+    {.size = sizeof(struct fg_event), .kind = FG_EV_DONE},
+};
+
+static void a_model_that_came_lately_is_found_by_one_look(void **state)
+{
+    (void)state;
+    static const char chat[] =
+        "{\"model\":\"a/b:c\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
+    static const char *const roads[] = {"/v1/chat/completions", "/api/chat"};
+    world_script(one_word, 2);
+    for (int i = 0; i < 2; i++) {
+        world.comes_late = true;
+        world.looks = 0;
+        world_send(FG_POST, roads[i], chat);
+        assert_int_equal(world.x.status, 200);
+        assert_non_null(strstr(world_body(), "hi"));
+        assert_int_equal(world.looks, 1);
+        world_send(FG_POST, roads[i], chat); /* known: no look */
+        assert_int_equal(world.looks, 1);
+    }
+    world_send(FG_POST, "/v1/chat/completions", "{\"model\":\"nope\",\"messages\":[]}");
+    world_send(FG_GET, "/v1/models/nope", NULL);
+    assert_int_equal(world.x.status, 404);
+    assert_int_equal(world.looks, 2); /* a bad body is told before; an unknown name looks once */
+    world.looks = 0;
+    world_send(FG_GET, "/v1/models/a/b:c", NULL);
+    assert_int_equal(world.x.status, 200);
+    world_send(FG_POST, "/api/show", "{\"model\":\"nope\\\\\"}"); /* fits no grammar */
+    assert_int_equal(world.looks, 1);
+}
+
+static void a_client_may_leave_while_the_hub_looks(void **state)
+{
+    (void)state;
+    world.look_is_deferred = true;
+    world_send(FG_GET, "/api/tags", NULL);
+    assert_int_equal(world.x.status, 0);
+    world_leave();
+    world_look(); /* finds nobody */
+    world_send(FG_GET, "/v1/models", NULL);
+    assert_int_equal(world.x.status, 0);
+    world_look();
+    assert_int_equal(world.x.status, 200);
+    assert_non_null(strstr(world_body(), "smol:135m"));
+    world_leave();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, world_open, world_close)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(t03_the_root_says_it_runs), T(t04_the_version_is_dotted_integers),
+        T(a_model_that_came_lately_is_found_by_one_look), T(a_client_may_leave_while_the_hub_looks),
         T(unknown_routes_answer_in_their_dialect), T(wrong_methods_name_the_right_ones),
         T(t24_origins_are_checked_and_preflight_answered), T(foreign_hosts_are_refused_on_loopback),
         T(compressed_bodies_are_415), T(parser_refusals_have_the_dialects_shape),
