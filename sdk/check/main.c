@@ -112,15 +112,21 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    if (o.module && access(o.module, R_OK) != 0) {
+    /* With a slash in it: dlopen() looks for a bare name in the folders of libraries. */
+    char *module = o.module ? realpath(o.module, NULL) : NULL;
+    if (o.module && (!module || access(module, R_OK) != 0)) {
         fprintf(stderr, "fg-plugin-check: %s cannot be read\n", o.module);
+        free(module);
         return 2;
     }
+    o.module = module;
     struct notes *notes = mmap(NULL, sizeof *notes, PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (notes == MAP_FAILED) {
         fputs("fg-plugin-check: no memory\n", stderr);
         return 2;
     }
-    return run_all(&o, notes);
+    const int code = run_all(&o, notes);
+    free(module);
+    return code;
 }

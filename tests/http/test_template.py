@@ -78,7 +78,7 @@ def test_the_template_builds_with_one_line(prefix, tmp_path):
 
 
 def test_the_copied_template_keeps_the_contract(prefix, module):
-    code, text = run(prefix / "bin/fg-plugin-check", module)
+    code, text = run(prefix / "bin/fg-plugin-check", module.name, cwd=module.parent)
     assert code == 0, text
     assert "\n# " in text and " 0 broken" in text
 
