@@ -7,6 +7,7 @@
 
 #include "cpu/kernels/act.h"
 #include "cpu/kernels/ops.h"
+#include "cpu/kernels/wide.h"
 #include "engine/gguf/quant.h"
 #include "util/error.h"
 
@@ -35,7 +36,7 @@ int32_t fg_matrix_plan(int32_t type, uint32_t n, uint32_t k, enum fg_isa isa, bo
     struct fg_matrix w = {.type = type, .isa = isa, .exact = exact, .n = n, .k = k};
     const struct fg_kernel_ops *ops = exact ? NULL : fg_ops_group(type, isa);
     if (!ops)
-        ops = fg_ops_wide(type, isa);
+        ops = fg_ops_wide(type, isa, exact);
     if (!ops)
         ops = &fg_ops_plain;
     w.ops = ops;
@@ -62,23 +63,35 @@ int32_t fg_matrix_act_kind(const struct fg_matrix *w)
 
 size_t fg_act_bytes(int32_t kind, uint32_t m, uint32_t k)
 {
-    return kind == FG_ACT_FLOAT ? (size_t)m * k * sizeof(float) : fg_act8_bytes(m, k);
+    switch (kind) {
+    case FG_ACT_INT8:
+        return fg_act8_bytes(m, k);
+    case FG_ACT_BF16:
+        return fg_act_bf16_bytes(m, k);
+    default:
+        return (size_t)m * k * sizeof(float);
+    }
 }
 
 uint32_t fg_act_group(int32_t kind)
 {
-    return kind == FG_ACT_FLOAT ? 1 : FG_ACT8_ROWS;
+    return kind == FG_ACT_INT8 ? FG_ACT8_ROWS : 1;
 }
 
 void fg_act_quantize(int32_t kind, const float *x, size_t stride, uint32_t m, uint32_t k,
                      uint32_t first, uint32_t last, void *act)
 {
-    if (kind == FG_ACT_INT8) {
+    switch (kind) {
+    case FG_ACT_INT8:
         fg_act8_quantize(x, stride, m, k, first, last, act);
         return;
+    case FG_ACT_BF16:
+        fg_act_bf16_round(x, stride, k, first, last, act);
+        return;
+    default:
+        for (uint32_t i = first; i < last; i++)
+            memcpy((float *)act + (size_t)i * k, x + (size_t)i * stride, k * sizeof(float));
     }
-    for (uint32_t i = first; i < last; i++)
-        memcpy((float *)act + (size_t)i * k, x + (size_t)i * stride, k * sizeof(float));
 }
 
 void fg_matrix_multiply(const struct fg_matrix *w, const void *act, uint32_t m, float *y,

@@ -11,7 +11,8 @@
 
 enum { /* act_kind: how a batch of activations is laid out */
     FG_ACT_FLOAT = 0, /* m rows of k floats */
-    FG_ACT_INT8 = 1,  /* see act.c */
+    FG_ACT_INT8 = 1,  /* see act.h */
+    FG_ACT_BF16 = 2,  /* see wide.h */
 };
 struct fg_product { /* the arguments of fg_matrix_multiply */
     float *y;
@@ -34,8 +35,8 @@ extern const struct fg_kernel_ops fg_ops_plain;
 /* Groups of 16 rows (group.h). NULL when the type has no group layout or the machine no kernel. */
 const struct fg_kernel_ops *fg_ops_group(int32_t type, enum fg_isa);
 
-/* F32, F16 and BF16 with float activations; serves the exact path too. NULL as above. */
-const struct fg_kernel_ops *fg_ops_wide(int32_t type, enum fg_isa);
+/* F32, F16 and BF16 (wide.h). With `exact` activations stay float. NULL as above. */
+const struct fg_kernel_ops *fg_ops_wide(int32_t type, enum fg_isa, bool exact);
 
 size_t fg_matrix_row_bytes(const struct fg_matrix *); /* of the file's layout */
 

@@ -1,131 +1,125 @@
 /*
- * cpu/kernels/wide.c - F32, F16 and BF16 weights by float activations with AVX-512.
- *
- * The file's layout; 4 rows of weights by up to 4 rows of activations at once, so that each
- * converted vector of weights serves 4 rows. Sums are float: this is the exact path as well.
+ * cpu/kernels/wide.c - the family of F32, F16 and BF16 weights: packing, one row back, and which
+ * instruction set multiplies. See wide.h. With float activations this is the exact path as well.
  */
+#include "cpu/kernels/wide.h"
+
 #include <string.h>
 
-#include "cpu/kernels/ops.h"
 #include "engine/gguf/quant.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-#define WIDE   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,f16c,fma,avx2")))
-#define INLINE static inline __attribute__((always_inline))
-
-WIDE INLINE __m512 load16(int32_t type, const uint8_t *p, uint32_t at, __mmask16 mask)
+static bool four_bytes(const struct fg_matrix *w)
 {
-    if (type == FG_F32)
-        return _mm512_maskz_loadu_ps(mask, p + (size_t)at * 4);
-    __m256i half = _mm256_maskz_loadu_epi16(mask, p + (size_t)at * 2);
-    if (type == FG_F16)
-        return _mm512_cvtph_ps(half);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+    return w->type == FG_F32;
 }
-
-WIDE INLINE void step(int32_t type, int rows, int batch, const uint8_t *p, size_t row_bytes,
-                      const float *x, uint32_t k, uint32_t at, __mmask16 mask, __m512 sum[4][4])
-{
-    __m512 a[4];
-    for (int i = 0; i < batch; i++)
-        a[i] = _mm512_maskz_loadu_ps(mask, x + (size_t)i * k + at);
-    for (int r = 0; r < rows; r++) {
-        __m512 v = load16(type, p + (size_t)r * row_bytes, at, mask);
-        for (int i = 0; i < batch; i++)
-            sum[r][i] = _mm512_fmadd_ps(v, a[i], sum[r][i]);
-    }
-}
-
-WIDE INLINE void tile(int32_t type, int rows, int batch, const uint8_t *p, size_t row_bytes,
-                      const float *x, uint32_t k, float *y, size_t stride, bool add)
-{
-    __m512 sum[4][4];
-    uint32_t at = 0;
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < batch; i++)
-            sum[r][i] = _mm512_setzero_ps();
-    for (; at + 16 <= k; at += 16)
-        step(type, rows, batch, p, row_bytes, x, k, at, 0xffff, sum);
-    if (at < k)
-        step(type, rows, batch, p, row_bytes, x, k, at, (__mmask16)((1u << (k - at)) - 1), sum);
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < batch; i++)
-{
-            float *out = y + (size_t)i * stride + (size_t)r, v = _mm512_reduce_add_ps(sum[r][i]);
-            *out = add ? *out + v : v;
-        }
-}
-
-WIDE INLINE void batches(int32_t type, int rows, const uint8_t *p, size_t row_bytes, const float *x,
-                         uint32_t m, uint32_t k, float *y, size_t stride, bool add)
-{
-    for (; m >= 4; m -= 4, x += (size_t)4 * k, y += 4 * stride)
-        tile(type, rows, 4, p, row_bytes, x, k, y, stride, add);
-    if (m == 3)
-        tile(type, rows, 3, p, row_bytes, x, k, y, stride, add);
-    else if (m == 2)
-        tile(type, rows, 2, p, row_bytes, x, k, y, stride, add);
-    else if (m == 1)
-        tile(type, rows, 1, p, row_bytes, x, k, y, stride, add);
-}
-
-WIDE INLINE void multiply(int32_t type, const struct fg_matrix *w, const void *act,
-                          const struct fg_product *p)
-{
-    size_t row_bytes = fg_matrix_row_bytes(w);
-    const uint8_t *rows = (const uint8_t *)w->packed;
-    uint32_t r = p->first;
-    for (; r + 4 <= p->last; r += 4)
-        batches(type, 4, rows + r * row_bytes, row_bytes, act, p->m, w->k, p->y + r, p->stride, p->add);
-    for (; r < p->last; r++)
-        batches(type, 1, rows + r * row_bytes, row_bytes, act, p->m, w->k, p->y + r, p->stride, p->add);
-}
-
-#define KERNEL(name, type)                                                                         \
-    WIDE static void name(const struct fg_matrix *w, const void *act, const struct fg_product *p)  \
-    {                                                                                              \
-        multiply(type, w, act, p);                                                                 \
-    }
-KERNEL(wide_f32, FG_F32)
-KERNEL(wide_f16, FG_F16)
-KERNEL(wide_bf16, FG_BF16)
 
 static size_t wide_bytes(const struct fg_matrix *w)
 {
-    return fg_ops_plain.packed_bytes(w);
+    size_t groups = (w->n + FG_WIDE_ROWS - 1) / FG_WIDE_ROWS;
+    return groups * fg_wide_group(four_bytes(w), w->k);
 }
+
+/* Where value i of row `lane` stands in its group. */
+static size_t place(int32_t type, uint32_t lane, uint32_t i)
+{
+    if (type == FG_BF16)
+        return (size_t)(i / 2) * 64 + lane * 4 + i % 2 * 2;
+    return (size_t)i * FG_WIDE_ROWS * (type == FG_F32 ? 4 : 2) + lane * (type == FG_F32 ? 4 : 2);
+}
+
+static void pack_f32(uint8_t *group, const uint8_t *rows, size_t row_bytes, uint32_t count,
+                     uint32_t k)
+{
+    for (uint32_t i = 0; i < k; i++)
+        for (uint32_t lane = 0; lane < count; lane++)
+            memcpy(group + place(FG_F32, lane, i), rows + lane * row_bytes + (size_t)i * 4, 4);
+}
+
+static void pack_f16(uint8_t *group, const uint8_t *rows, size_t row_bytes, uint32_t count,
+                     uint32_t k)
+{
+    for (uint32_t i = 0; i < k; i++)
+        for (uint32_t lane = 0; lane < count; lane++)
+            memcpy(group + place(FG_F16, lane, i), rows + lane * row_bytes + (size_t)i * 2, 2);
+}
+
+static void pack_bf16(uint8_t *group, const uint8_t *rows, size_t row_bytes, uint32_t count,
+                      uint32_t k)
+{
+    for (uint32_t i = 0; i + 2 <= k; i += 2)
+        for (uint32_t lane = 0; lane < count; lane++)
+            memcpy(group + place(FG_BF16, lane, i), rows + lane * row_bytes + (size_t)i * 2, 4);
+    for (uint32_t lane = 0; k % 2 && lane < count; lane++)
+        memcpy(group + place(FG_BF16, lane, k - 1), rows + lane * row_bytes + (size_t)(k - 1) * 2, 2);
+}
+
 static void wide_pack(const struct fg_matrix *w, const void *rows, uint32_t first, uint32_t last)
 {
-    fg_ops_plain.pack(w, rows, first, last);
+    const size_t bytes = fg_wide_group(four_bytes(w), w->k), row_bytes = fg_matrix_row_bytes(w);
+    for (uint32_t r = first; r < last; r += FG_WIDE_ROWS) {
+        uint32_t count = last - r < FG_WIDE_ROWS ? last - r : FG_WIDE_ROWS;
+        uint8_t *group = (uint8_t *)w->packed + r / FG_WIDE_ROWS * bytes;
+        const uint8_t *from = (const uint8_t *)rows + (r - first) * row_bytes;
+        if (count < FG_WIDE_ROWS)
+            memset(group, 0, bytes);
+        else if (w->k % 2)
+            memset(group + bytes - fg_wide_pair(four_bytes(w)), 0, fg_wide_pair(four_bytes(w)));
+        if (w->type == FG_F32)
+            pack_f32(group, from, row_bytes, count, w->k);
+        else if (w->type == FG_F16)
+            pack_f16(group, from, row_bytes, count, w->k);
+        else
+            pack_bf16(group, from, row_bytes, count, w->k);
+    }
 }
+
 static void wide_row(const struct fg_matrix *w, uint32_t row, float *out)
 {
-    fg_ops_plain.row(w, row, out);
+    const uint8_t *group = (const uint8_t *)w->packed +
+                           row / FG_WIDE_ROWS * fg_wide_group(four_bytes(w), w->k);
+    for (uint32_t i = 0; i < w->k; i++)
+        fg_dequantize(w->type, group + place(w->type, row % FG_WIDE_ROWS, i), out + i, 1);
 }
 
-static const struct fg_kernel_ops f32_ops = {.act_kind = FG_ACT_FLOAT, .tile = 4,
-                                             .packed_bytes = wide_bytes, .pack = wide_pack,
-                                             .row = wide_row, .multiply = wide_f32};
-static const struct fg_kernel_ops f16_ops = {.act_kind = FG_ACT_FLOAT, .tile = 4,
-                                             .packed_bytes = wide_bytes, .pack = wide_pack,
-                                             .row = wide_row, .multiply = wide_f16};
-static const struct fg_kernel_ops bf16_ops = {.act_kind = FG_ACT_FLOAT, .tile = 4,
-                                              .packed_bytes = wide_bytes, .pack = wide_pack,
-                                              .row = wide_row, .multiply = wide_bf16};
-#endif
-
-const struct fg_kernel_ops *fg_ops_wide(int32_t type, enum fg_isa isa)
-{
 #if defined(__x86_64__)
-    if (isa >= FG_ISA_AVX512_VNNI)
-        return type == FG_F32    ? &f32_ops
-               : type == FG_F16  ? &f16_ops
-               : type == FG_BF16 ? &bf16_ops
-                                 : NULL;
-#endif
-    (void)type;
-    (void)isa;
+#define OPS(kind, fn)                                                                              \
+    {.act_kind = kind,                                                                             \
+     .tile = 2 * FG_WIDE_ROWS,                                                                     \
+     .packed_bytes = wide_bytes,                                                                   \
+     .pack = wide_pack,                                                                            \
+     .row = wide_row,                                                                              \
+     .multiply = fn}
+static const struct fg_kernel_ops f32_avx512 = OPS(FG_ACT_FLOAT, fg_wide_avx512_f32);
+static const struct fg_kernel_ops f16_avx512 = OPS(FG_ACT_FLOAT, fg_wide_avx512_f16);
+static const struct fg_kernel_ops bf16_avx512 = OPS(FG_ACT_FLOAT, fg_wide_avx512_bf16);
+static const struct fg_kernel_ops bf16_dot = OPS(FG_ACT_BF16, fg_wide_dot_bf16);
+static const struct fg_kernel_ops f32_avx2 = OPS(FG_ACT_FLOAT, fg_wide_avx2_f32);
+static const struct fg_kernel_ops f16_avx2 = OPS(FG_ACT_FLOAT, fg_wide_avx2_f16);
+static const struct fg_kernel_ops bf16_avx2 = OPS(FG_ACT_FLOAT, fg_wide_avx2_bf16);
+
+const struct fg_kernel_ops *fg_ops_wide(int32_t type, enum fg_isa isa, bool exact)
+{
+    const bool avx512 = isa >= FG_ISA_AVX512_VNNI;
+    if (isa < FG_ISA_AVX2)
+        return NULL;
+    switch (type) {
+    case FG_F32:
+        return avx512 ? &f32_avx512 : &f32_avx2;
+    case FG_F16:
+        return avx512 ? &f16_avx512 : &f16_avx2;
+    case FG_BF16:
+        if (isa >= FG_ISA_AVX512_BF16 && !exact)
+            return &bf16_dot;
+        return avx512 ? &bf16_avx512 : &bf16_avx2;
+    default:
+        return NULL;
+    }
+}
+#else
+const struct fg_kernel_ops *fg_ops_wide(int32_t type, enum fg_isa isa, bool exact)
+{
+    (void)type, (void)isa, (void)exact;
+    (void)wide_bytes, (void)wide_pack, (void)wide_row;
     return NULL;
 }
+#endif
