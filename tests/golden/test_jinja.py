@@ -127,7 +127,7 @@ def habits_of(source):
     habits = set()
     user = [{"role": "user", "content": MARK}]
     for some in (set(), {"parts"}, {"empty_tools"}, {"parts", "empty_tools"}):
-        if shows(source, user, some):
+        if shows(source, user, some) and not shows(source, user, some, f"'{MARK}'"):
             habits |= some
             break
     if "thinking" in source and "reasoning_content" not in source:

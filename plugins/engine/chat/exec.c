@@ -107,7 +107,7 @@ static enum flow choose(struct fg_run *r, const struct fg_node *n)
 static struct fg_items filtered(struct fg_run *r, const struct fg_node *n, struct fg_items each)
 {
     struct fg_value kept = fg_value_items(r, FG_FORM_LIST, 0);
-    for (size_t i = 0; i < each.count && fg_run_spend(r, FG_RUN_STEP); i++) {
+    for (size_t i = 0; i < each.count && fg_run_spend(r, FG_RUN_ROUND); i++) {
         r->scope->count = 0;
         assign(r, n->a, each.at[i]);
         const struct fg_value v = fg_eval(r, n->c);
@@ -121,7 +121,7 @@ static struct fg_items filtered(struct fg_run *r, const struct fg_node *n, struc
 static void rounds(struct fg_run *r, const struct fg_node *n, struct fg_loop *loop)
 {
     struct fg_scope *scope = r->scope;
-    for (; loop->index < loop->each.count && fg_run_spend(r, FG_RUN_STEP); loop->index++) {
+    for (; loop->index < loop->each.count && fg_run_spend(r, FG_RUN_ROUND); loop->index++) {
         scope->count = 0;
         fg_scope_set(r, scope, r->name_loop, (struct fg_value){.kind = FG_KIND_LOOP, .loop = loop});
         assign(r, n->a, loop->each.at[loop->index]);
@@ -305,7 +305,7 @@ static enum flow execute(struct fg_run *r, const struct fg_node *n)
 
 static enum flow exec(struct fg_run *r, const struct fg_node *n)
 {
-    if (!fg_run_spend(r, FG_RUN_STEP) || !fg_run_enter(r))
+    if (!fg_run_spend(r, FG_RUN_STATEMENT) || !fg_run_enter(r))
         return GO;
     r->line = n->line;
     const enum flow flow = execute(r, n);

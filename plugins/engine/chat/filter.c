@@ -30,12 +30,7 @@ FILTER(filter_string)
 FILTER(filter_trim)
 {
     (void)given;
-    const struct fg_tagged t = fg_value_str(r, self);
-    fg_run_spend_bytes(r, t.len);
-    if (arg[0].kind == FG_KIND_ABSENT || arg[0].kind == FG_KIND_NONE)
-        return fg_value_text(r, fg_tagged_strip(t, NULL, FG_STRIP_BOTH));
-    const struct fg_tagged chars = fg_arg_text(r, &arg[0], FG_TAGGED(""));
-    return fg_value_text(r, fg_tagged_strip(t, &chars, FG_STRIP_BOTH));
+    return fg_shape_strip(r, fg_value_str(r, self), &arg[0], FG_STRIP_BOTH);
 }
 
 FILTER(filter_upper)
@@ -84,6 +79,7 @@ FILTER(filter_indent)
         return FG_UNDEFINED;
     struct fg_weave w;
     fg_weave_open(&w, r);
+    fg_run_spend_chars(r, t.len);
     if (first)
         fg_weave_add(&w, *by.text);
     for (size_t at = 0, n = 0; at <= t.len && fg_run_ok(r); n++) {
@@ -108,6 +104,7 @@ FILTER(filter_escape)
     struct fg_weave w;
     fg_weave_open(&w, r);
     size_t from = 0;
+    fg_run_spend_chars(r, t.len);
     for (size_t at = 0; at < t.len && fg_run_ok(r); at++) {
         const char *found = memchr(special, t.ptr[at], sizeof special - 1);
         if (!found)
@@ -147,10 +144,11 @@ FILTER(filter_wordcount)
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-static bool to_real(struct fg_tagged t, double *out)
+static bool to_real(struct fg_run *r, struct fg_tagged t, double *out)
 {
     char text[64], *end;
     const struct fg_tagged s = fg_tagged_strip(t, NULL, FG_STRIP_BOTH);
+    fg_run_spend_chars(r, t.len);
     if (s.len == 0 || s.len >= sizeof text || memchr(s.ptr, 'x', s.len) || memchr(s.ptr, 'X', s.len))
         return false;
     memcpy(text, s.ptr, s.len);
@@ -159,10 +157,11 @@ static bool to_real(struct fg_tagged t, double *out)
     return *end == '\0';
 }
 
-static bool to_integer(struct fg_tagged t, int base, int64_t *out)
+static bool to_integer(struct fg_run *r, struct fg_tagged t, int base, int64_t *out)
 {
     char text[80], *end;
     const struct fg_tagged s = fg_tagged_strip(t, NULL, FG_STRIP_BOTH);
+    fg_run_spend_chars(r, t.len);
     if (s.len == 0 || s.len >= sizeof text)
         return false;
     memcpy(text, s.ptr, s.len);
@@ -192,20 +191,20 @@ FILTER(filter_int)
         return fg_value_int(integer);
     else if (self->kind == FG_KIND_FLOAT && whole(self->real, &integer))
         return fg_value_int(integer);
-    else if (self->kind == FG_KIND_TEXT && to_integer(*self->text, (int)base, &integer))
+    else if (self->kind == FG_KIND_TEXT && to_integer(r, *self->text, (int)base, &integer))
         return fg_value_int(integer);
-    else if (self->kind == FG_KIND_TEXT && to_real(*self->text, &real) && whole(real, &integer))
+    else if (self->kind == FG_KIND_TEXT && to_real(r, *self->text, &real) && whole(real, &integer))
         return fg_value_int(integer);
     return arg[0].kind == FG_KIND_ABSENT ? fg_value_int(0) : arg[0];
 }
 
 FILTER(filter_float)
 {
-    (void)r, (void)given;
+    (void)given;
     double real;
     if (fg_value_number(self, &real))
         return fg_value_real(real);
-    if (self->kind == FG_KIND_TEXT && to_real(*self->text, &real))
+    if (self->kind == FG_KIND_TEXT && to_real(r, *self->text, &real))
         return fg_value_real(real);
     return arg[0].kind == FG_KIND_ABSENT ? fg_value_real(0) : arg[0];
 }

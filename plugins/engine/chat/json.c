@@ -58,6 +58,7 @@ static void put_text(struct writer *x, struct fg_tagged t)
 {
     size_t bytes, from = 0; /* from: what is not written yet */
     put(x, "\"");
+    fg_run_spend_chars(x->w->run, t.len);
     for (size_t at = 0; at < t.len && fg_run_ok(x->w->run); at += bytes) {
         const uint32_t c = fg_char_get(t.ptr + at, t.ptr + t.len, &bytes);
         const char *brief = short_escape(c);

@@ -11,30 +11,22 @@ static bool absent(const struct fg_value *v)
     return v->kind == FG_KIND_ABSENT || v->kind == FG_KIND_NONE;
 }
 
-static struct fg_value strip(struct fg_run *r, const struct fg_value *self,
-                             const struct fg_value *chars, int sides)
-{
-    const struct fg_tagged set = absent(chars) ? FG_TAGGED("") : fg_arg_text(r, chars, FG_TAGGED(""));
-    fg_run_spend_bytes(r, self->text->len);
-    return fg_value_text(r, fg_tagged_strip(*self->text, absent(chars) ? NULL : &set, sides));
-}
-
 METHOD(text_strip)
 {
     (void)given;
-    return strip(r, self, &arg[0], FG_STRIP_BOTH);
+    return fg_shape_strip(r, *self->text, &arg[0], FG_STRIP_BOTH);
 }
 
 METHOD(text_lstrip)
 {
     (void)given;
-    return strip(r, self, &arg[0], FG_STRIP_LEFT);
+    return fg_shape_strip(r, *self->text, &arg[0], FG_STRIP_LEFT);
 }
 
 METHOD(text_rstrip)
 {
     (void)given;
-    return strip(r, self, &arg[0], FG_STRIP_RIGHT);
+    return fg_shape_strip(r, *self->text, &arg[0], FG_STRIP_RIGHT);
 }
 
 METHOD(text_split)
@@ -61,7 +53,7 @@ METHOD(text_splitlines)
     struct fg_value list = fg_value_items(r, FG_FORM_LIST, 0);
     for (size_t at = 0, next; at < t.len && fg_run_ok(r); at = next) {
         struct fg_tagged line = fg_shape_line(t, at, &next);
-        fg_run_spend_bytes(r, line.len);
+        fg_run_spend_chars(r, line.len);
         if (keep)
             line = fg_tagged_part(t, at, (next > t.len ? t.len : next) - at);
         fg_items_add(r, list.items, fg_value_text(r, line));
@@ -79,7 +71,7 @@ static struct fg_value begins_or_ends(struct fg_run *r, const struct fg_value *s
     for (size_t i = 0; i < all->count && fg_run_ok(r); i++) {
         const struct fg_str s = fg_tagged_str(*self->text);
         const struct fg_str part = fg_tagged_str(fg_arg_text(r, &all->at[i], FG_TAGGED("")));
-        if (fg_run_ok(r) && all->at[i].kind == FG_KIND_TEXT &&
+        if (fg_run_spend_bytes(r, part.len) && all->at[i].kind == FG_KIND_TEXT &&
             (begins ? fg_str_starts(s, part) : fg_str_ends(s, part)))
             return fg_value_bool(true);
     }
@@ -109,6 +101,7 @@ METHOD(text_removeprefix)
 {
     (void)given;
     const struct fg_tagged part = fg_arg_text(r, &arg[0], FG_TAGGED(""));
+    fg_run_spend_bytes(r, part.len);
     if (!fg_str_starts(fg_tagged_str(*self->text), fg_tagged_str(part)))
         return *self;
     return fg_value_text(r, fg_tagged_from(*self->text, part.len));
@@ -118,6 +111,7 @@ METHOD(text_removesuffix)
 {
     (void)given;
     const struct fg_tagged part = fg_arg_text(r, &arg[0], FG_TAGGED(""));
+    fg_run_spend_bytes(r, part.len);
     if (!fg_str_ends(fg_tagged_str(*self->text), fg_tagged_str(part)))
         return *self;
     return fg_value_text(r, fg_tagged_part(*self->text, 0, self->text->len - part.len));
@@ -172,8 +166,7 @@ METHOD(text_rfind)
 {
     (void)given;
     const struct fg_str what = fg_tagged_str(fg_arg_text(r, &arg[0], FG_TAGGED("")));
-    fg_run_spend_bytes(r, self->text->len);
-    return position(r, self, fg_tagged_rfind(*self->text, what));
+    return position(r, self, fg_shape_rfind(r, *self->text, what));
 }
 
 METHOD(text_index)
@@ -188,13 +181,7 @@ METHOD(text_count)
 {
     (void)given;
     const struct fg_str what = fg_tagged_str(fg_arg_text(r, &arg[0], FG_TAGGED("")));
-    int64_t count = 0;
-    fg_run_spend_bytes(r, self->text->len);
-    if (what.len == 0)
-        return fg_value_int((int64_t)fg_tagged_chars(*self->text) + 1);
-    for (size_t at = 0; (at = fg_tagged_find(*self->text, what, at)) != SIZE_MAX; at += what.len)
-        count++;
-    return fg_value_int(count);
+    return fg_value_int((int64_t)fg_shape_count(r, *self->text, what));
 }
 
 static struct fg_value parted(struct fg_run *r, const struct fg_value *self,
@@ -207,7 +194,7 @@ static struct fg_value parted(struct fg_run *r, const struct fg_value *self,
     struct fg_value row = fg_value_items(r, FG_FORM_TUPLE, 3);
     if (!fg_run_ok(r))
         return FG_UNDEFINED;
-    const size_t at = from_right ? fg_tagged_rfind(t, fg_tagged_str(mark))
+    const size_t at = from_right ? fg_shape_rfind(r, t, fg_tagged_str(mark))
                                  : fg_tagged_find(t, fg_tagged_str(mark), 0);
     struct fg_tagged part[3] = {t, FG_TAGGED(""), FG_TAGGED("")};
     if (at != SIZE_MAX) {
@@ -241,7 +228,8 @@ static struct fg_value all(struct fg_run *r, const struct fg_value *self, bool (
 {
     const struct fg_tagged t = *self->text;
     size_t bytes;
-    fg_run_spend_bytes(r, t.len);
+    if (!fg_run_spend_chars(r, t.len))
+        return FG_UNDEFINED;
     for (size_t at = 0; at < t.len; at += bytes)
         if (!holds(fg_char_get(t.ptr + at, t.ptr + t.len, &bytes)))
             return fg_value_bool(false);

@@ -43,6 +43,11 @@ bool fg_run_spend_bytes(struct fg_run *r, size_t bytes)
     return fg_run_spend(r, 1 + bytes / FG_RUN_BYTES);
 }
 
+bool fg_run_spend_chars(struct fg_run *r, size_t bytes)
+{
+    return fg_run_spend(r, 1 + bytes / FG_RUN_CHARS);
+}
+
 void *fg_run_alloc(struct fg_run *r, size_t count, size_t size)
 {
     size_t bytes;

@@ -1,10 +1,27 @@
 /* Texts cut, joined and reshaped; origins go along. See shape.h. */
 #include "engine/chat/shape.h"
 
+#include "engine/chat/native.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Each character taken away was looked for among `chars`. */
+struct fg_value fg_shape_strip(struct fg_run *r, struct fg_tagged t, const struct fg_value *chars,
+                               int sides)
+{
+    const bool blanks = chars->kind == FG_KIND_ABSENT || chars->kind == FG_KIND_NONE;
+    const struct fg_tagged set = blanks ? FG_TAGGED("") : fg_arg_text(r, chars, FG_TAGGED(""));
+    if (set.len > 256)
+        fg_run_fail(r, "strip: a set of more than 256 bytes");
+    if (!fg_run_ok(r))
+        return FG_UNDEFINED;
+    const struct fg_tagged rest = fg_tagged_strip(t, blanks ? NULL : &set, sides);
+    fg_run_spend_chars(r, (t.len - rest.len) * (1 + set.len / FG_RUN_CHARS));
+    return fg_value_text(r, rest);
+}
 
 static bool breaks_word(uint32_t c)
 {
@@ -45,6 +62,35 @@ struct fg_value fg_shape_case(struct fg_run *r, struct fg_tagged t, enum fg_case
         inside = how == FG_CASE_WORDS ? !breaks_word(c) : fg_char_is_alpha(c);
     }
     return fg_value_text(r, fg_weave_text(&w));
+}
+
+/* Goes from hit to hit, so hits cost. */
+size_t fg_shape_rfind(struct fg_run *r, struct fg_tagged t, struct fg_str needle)
+{
+    size_t last = SIZE_MAX;
+    if (needle.len == 0)
+        return t.len;
+    fg_run_spend_bytes(r, t.len);
+    for (size_t at = 0; (at = fg_tagged_find(t, needle, at)) != SIZE_MAX; at++) {
+        last = at;
+        if (!fg_run_spend_chars(r, needle.len))
+            break;
+    }
+    return last;
+}
+
+size_t fg_shape_count(struct fg_run *r, struct fg_tagged t, struct fg_str needle)
+{
+    size_t count = 0;
+    fg_run_spend_bytes(r, t.len);
+    if (needle.len == 0)
+        return fg_tagged_chars(t) + 1;
+    for (size_t at = 0; (at = fg_tagged_find(t, needle, at)) != SIZE_MAX; at += needle.len) {
+        count++;
+        if (!fg_run_spend_chars(r, needle.len))
+            break;
+    }
+    return count;
 }
 
 struct fg_value fg_shape_replace(struct fg_run *r, struct fg_tagged t, struct fg_tagged old,
@@ -98,6 +144,7 @@ static size_t word_start(struct fg_tagged t, size_t at)
 static struct fg_value words(struct fg_run *r, struct fg_tagged t, int64_t most)
 {
     struct fg_value list = fg_value_items(r, FG_FORM_LIST, 0);
+    fg_run_spend_chars(r, t.len);
     size_t at = word_start(t, 0);
     for (; at < t.len && most && fg_run_spend(r, 1); most--) {
         const size_t end = word_end(t, at);
@@ -112,9 +159,9 @@ static struct fg_value words(struct fg_run *r, struct fg_tagged t, int64_t most)
 struct fg_value fg_shape_split(struct fg_run *r, struct fg_tagged t, const struct fg_tagged *by,
                                int64_t most)
 {
-    fg_run_spend_bytes(r, t.len);
     if (!by)
         return words(r, t, most);
+    fg_run_spend_bytes(r, t.len);
     struct fg_value list = fg_value_items(r, FG_FORM_LIST, 0);
     if (by->len == 0)
         fg_run_fail(r, "split: an empty separator");
@@ -149,10 +196,10 @@ struct fg_value fg_shape_split_right(struct fg_run *r, struct fg_tagged t,
     if (by && by->len == 0)
         fg_run_fail(r, "rsplit: an empty separator");
     struct fg_tagged rest = by ? t : fg_tagged_strip(t, NULL, FG_STRIP_RIGHT);
-    for (; most && rest.len && fg_run_spend_bytes(r, rest.len); most--) {
+    for (; most && rest.len && fg_run_spend_chars(r, rest.len); most--) {
         size_t at = SIZE_MAX, skip = by ? by->len : 0;
         if (by) {
-            at = fg_tagged_rfind(rest, fg_tagged_str(*by));
+            at = fg_shape_rfind(r, rest, fg_tagged_str(*by));
         } else {
             for (size_t i = rest.len; i-- > 0 && at == SIZE_MAX;) {
                 size_t bytes;

@@ -6,6 +6,9 @@
 
 #include "engine/chat/run.h"
 
+/* chars: ABSENT or None for white space. */
+struct fg_value fg_shape_strip(struct fg_run *, struct fg_tagged, const struct fg_value *chars,
+                               int sides);
 enum fg_case {
     FG_CASE_UPPER = 0,
     FG_CASE_LOWER,
@@ -15,6 +18,9 @@ enum fg_case {
     FG_CASE_SWAP,
 };
 struct fg_value fg_shape_case(struct fg_run *, struct fg_tagged, enum fg_case);
+/* The last place, SIZE_MAX: nowhere. */
+size_t fg_shape_rfind(struct fg_run *, struct fg_tagged, struct fg_str needle);
+size_t fg_shape_count(struct fg_run *, struct fg_tagged, struct fg_str needle);
 /* count < 0: all of them. */
 struct fg_value fg_shape_replace(struct fg_run *, struct fg_tagged, struct fg_tagged old,
                                  struct fg_tagged with, int64_t count);

@@ -111,16 +111,6 @@ size_t fg_tagged_find(struct fg_tagged t, struct fg_str needle, size_t from)
     return hit ? (size_t)(hit - t.ptr) : SIZE_MAX;
 }
 
-size_t fg_tagged_rfind(struct fg_tagged t, struct fg_str needle)
-{
-    if (needle.len == 0)
-        return t.len;
-    size_t last = SIZE_MAX;
-    for (size_t at = 0; (at = fg_tagged_find(t, needle, at)) != SIZE_MAX; at++)
-        last = at;
-    return last;
-}
-
 int fg_tagged_compare(struct fg_tagged a, struct fg_tagged b)
 {
     const size_t both = a.len < b.len ? a.len : b.len;

@@ -31,7 +31,7 @@ struct fg_tagged {
 
 static inline struct fg_tagged fg_tagged_of(struct fg_str s, enum fg_tag tag)
 {
-    return (struct fg_tagged){s.ptr, s.len, NULL, (uint8_t)tag};
+    return (struct fg_tagged){s.ptr ? s.ptr : "", s.len, NULL, (uint8_t)tag};
 }
 static inline struct fg_str fg_tagged_str(struct fg_tagged t)
 {
@@ -52,7 +52,6 @@ static inline uint8_t fg_tagged_at(const struct fg_tagged *t, size_t at)
 size_t fg_tagged_chars(struct fg_tagged);              /* Python's len() */
 size_t fg_tagged_offset(struct fg_tagged, size_t index); /* of a character; len when past the end */
 size_t fg_tagged_find(struct fg_tagged, struct fg_str needle, size_t from); /* SIZE_MAX: nowhere */
-size_t fg_tagged_rfind(struct fg_tagged, struct fg_str needle);
 int fg_tagged_compare(struct fg_tagged, struct fg_tagged); /* by code point; origins do not count */
 enum { FG_STRIP_LEFT = 1, FG_STRIP_RIGHT = 2, FG_STRIP_BOTH = 3 };
 /* chars NULL: white space as Python sees it. */

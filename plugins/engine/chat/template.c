@@ -12,7 +12,11 @@
 #include "engine/chat/parse.h"
 #include "util/error.h"
 
-enum { COMPILE_MOST = 64 << 20, TRY_MOST = 64 << 20 };
+enum {
+    COMPILE_MOST = 64 << 20,
+    TRY_MOST = 64 << 20,
+    TRY_STEPS = FG_RUN_STEPS / 16, /* for a conversation of two or three short messages */
+};
 
 const char fg_template_chatml[] =
     "{% for message in messages %}"
@@ -29,8 +33,8 @@ struct fg_template {
 /* ---- one rendering --------------------------------------------------------------------------- */
 
 static int32_t render(const struct fg_template *t, const struct fg_habits *habits,
-                      const struct fg_template_input *in, int64_t open, struct fg_arena *arena,
-                      struct fg_tagged *out, struct fg_error *err)
+                      const struct fg_template_input *in, int64_t open, int64_t steps,
+                      struct fg_arena *arena, struct fg_tagged *out, struct fg_error *err)
 {
     const struct fg_program *g = &t->program;
     struct fg_weave text;
@@ -40,7 +44,7 @@ static int32_t render(const struct fg_template *t, const struct fg_habits *habit
         .out = &text,
         .captured = FG_UNDEFINED,
         .now_s = in->now_s,
-        .fuel = (int64_t)FG_RUN_STEPS * FG_RUN_STEP,
+        .fuel = steps * FG_RUN_STEP,
         .name_loop = fg_program_name(g, FG_STR("loop")),
         .name_caller = fg_program_name(g, FG_STR("caller")),
         .name_varargs = fg_program_name(g, FG_STR("varargs")),
@@ -63,7 +67,8 @@ static int32_t render(const struct fg_template *t, const struct fg_habits *habit
 
 #define MARK "fluxgate-mark"
 
-/* Does it render, and is the mark in what it renders? */
+/* Does it render, and is the mark in what it renders? as_repr: a list or dict that holds it was
+ * printed as Python would, which no template means to do. */
 static bool shows_mark(const struct fg_template *t, const struct fg_habits *habits,
                        const struct fg_message *messages, uint32_t count, bool *renders,
                        bool *as_repr)
@@ -72,7 +77,7 @@ static bool shows_mark(const struct fg_template *t, const struct fg_habits *habi
         .messages = messages, .message_count = count, .add_generation_prompt = true, .now_s = 1};
     struct fg_arena *arena = fg_arena_open(0, TRY_MOST);
     struct fg_tagged out;
-    *renders = arena && render(t, habits, &in, -1, arena, &out, NULL) == FG_OK;
+    *renders = arena && render(t, habits, &in, -1, TRY_STEPS, arena, &out, NULL) == FG_OK;
     const bool shown = *renders && fg_tagged_find(out, FG_STR(MARK), 0) != SIZE_MAX;
     if (as_repr)
         *as_repr = *renders && fg_tagged_find(out, FG_STR("'" MARK "'"), 0) != SIZE_MAX;
@@ -87,9 +92,9 @@ static void find_content_habit(struct fg_template *t)
         {0}, {.parts = true}, {.empty_tools = true}, {.parts = true, .empty_tools = true}};
     const struct fg_part text = {.kind = FG_PART_TEXT, .data = FG_STR(MARK)};
     const struct fg_message user = {FG_ROLE_USER, 1, &text};
-    bool renders;
     for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
-        if (!shows_mark(t, &tries[i], &user, 1, &renders, NULL))
+        bool renders, as_repr;
+        if (!shows_mark(t, &tries[i], &user, 1, &renders, &as_repr) || as_repr)
             continue;
         t->habits.parts = tries[i].parts;
         t->habits.empty_tools = tries[i].empty_tools;
@@ -221,7 +226,8 @@ static int32_t render_open(const struct fg_template *t, const struct fg_template
     struct fg_template_input now = *in;
     const struct fg_message *last = &in->messages[in->message_count - 1];
     now.add_generation_prompt = false;
-    int32_t rc = render(t, &t->habits, &now, in->message_count - 1, arena, out, err);
+    int32_t rc = render(t, &t->habits, &now, in->message_count - 1, FG_RUN_STEPS, arena, out,
+                        err);
     const size_t end = rc == FG_OK ? open_end(out) : 0;
     if (end) {
         *out = fg_tagged_part(*out, 0, end);
@@ -231,7 +237,7 @@ static int32_t render_open(const struct fg_template *t, const struct fg_template
         return rc;
     now.add_generation_prompt = true;
     now.message_count--;
-    rc = render(t, &t->habits, &now, -1, arena, out, err);
+    rc = render(t, &t->habits, &now, -1, FG_RUN_STEPS, arena, out, err);
     if (rc != FG_OK || !has_text(last))
         return rc;
     struct fg_run r = {.arena = arena, .fuel = (int64_t)FG_RUN_STEPS * FG_RUN_STEP};
@@ -282,6 +288,6 @@ int32_t fg_template_render(const struct fg_template *t, const struct fg_template
     if (last && last->role == FG_ROLE_ASSISTANT && !calls_tools(last))
         rc = render_open(t, in, arena, &text, err);
     else
-        rc = render(t, &t->habits, in, -1, arena, &text, err);
+        rc = render(t, &t->habits, in, -1, FG_RUN_STEPS, arena, &text, err);
     return rc == FG_OK ? to_pieces(&text, arena, out, err) : rc;
 }

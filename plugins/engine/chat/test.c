@@ -85,8 +85,8 @@ static bool all_case(struct fg_run *r, const struct fg_value *v, bool upper)
     const struct fg_tagged t = fg_value_str(r, v);
     bool any = false;
     size_t bytes;
-    fg_run_spend_bytes(r, t.len);
-    for (size_t at = 0; at < t.len; at += bytes) {
+    fg_run_spend_chars(r, t.len);
+    for (size_t at = 0; at < t.len && fg_run_ok(r); at += bytes) {
         const uint32_t c = fg_char_get(t.ptr + at, t.ptr + t.len, &bytes);
         if (upper ? fg_char_is_lower(c) : fg_char_is_upper(c))
             return false;

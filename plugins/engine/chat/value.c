@@ -73,12 +73,15 @@ static bool hashable(const struct fg_value *key)
 
 static size_t find(struct fg_run *r, const struct fg_dict *d, const struct fg_value *key)
 {
-    fg_run_spend(r, 1 + d->count / FG_RUN_STEP);
+    const bool text = key->kind == FG_KIND_TEXT;
+    fg_run_spend_bytes(r, text ? key->text->len : 0);
+    if (!fg_run_spend(r, d->count / 4))
+        return d->count;
     for (size_t i = 0; i < d->count; i++) {
         const struct fg_value *k = &d->keys[i];
-        if (key->kind == FG_KIND_TEXT && k->kind == FG_KIND_TEXT
-                ? fg_str_eq(fg_tagged_str(*k->text), fg_tagged_str(*key->text))
-                : fg_value_equal(r, k, key))
+        if (text && k->kind == FG_KIND_TEXT && k->text->len != key->text->len)
+            continue;
+        if (fg_value_equal(r, k, key))
             return i;
     }
     return d->count;
