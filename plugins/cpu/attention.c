@@ -110,8 +110,7 @@ static uint32_t take_queries(const struct attention *t, const struct fg_run *run
         for (uint32_t g = 0; g < t->group; g++, n++, q += dim) {
             memcpy(one, q, dim * sizeof *one);
             turn(t, one, a->q_norm, row);
-            t->dev->simd->scale(one, a->scale, dim);
-            t->dev->simd->pack_query(one, n, dim, w->queries);
+            t->dev->simd->pack_query(one, a->scale, n, dim, w->queries);
             w->end[n] = at + 1;
             w->first[n] = a->window && at >= a->window ? at + 1 - a->window : 0;
         }
@@ -163,8 +162,7 @@ static void finish(const struct attention *t, const struct fg_run *run, uint32_t
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t row = run->row + i / t->group, of = head * t->group + i % t->group;
         float *to = t->a->out->data + (size_t)row * t->a->out->width + (size_t)of * kv->head_dim;
-        memcpy(to, out + (size_t)i * kv->v_stride, kv->head_dim * sizeof *to);
-        t->dev->simd->scale(to, 1.0f / sum[i], kv->head_dim);
+        t->dev->simd->scale(out + (size_t)i * kv->v_stride, 1.0f / sum[i], kv->head_dim, to);
     }
 }
 

@@ -226,15 +226,14 @@ struct adding {
 
 static void add_chunk(void *arg, uint32_t chunk, uint32_t worker)
 {
+    (void)worker;
     const struct adding *a = arg;
     const struct fg_matrix *m = &a->p->part.weight->matrix;
-    const uint32_t first = chunk * a->rows, n = least(a->rows, m->n - first);
-    float *y = a->dev->own[worker].ptr;
-    multiply(a->dev, a->in, m, y, n, first, first + n);
-    add_bias(a->dev, a->p->part.bias, y, n, first, first + n);
-    for (uint32_t i = 0; i < a->dev->count; i++)
-        a->dev->simd->add(a->p->onto->data + (size_t)i * a->p->onto->width + first,
-                          y + (size_t)i * n, n);
+    const uint32_t first = chunk * a->rows, last = least(first + a->rows, m->n);
+    struct fg_buffer *onto = a->p->onto;
+    add_bias(a->dev, a->p->part.bias, onto->data + first, onto->width, first, last);
+    fg_matrix_multiply_add(m, act_of(a->in, m), a->dev->count, onto->data, onto->width, first,
+                           last);
 }
 
 static void post_norm_rows(void *arg, uint32_t chunk, uint32_t worker)
@@ -257,8 +256,7 @@ void fg_cpu_project_add(struct fg_dev *dev, const struct fg_project_add *p)
     struct inputs in;
     struct adding a = {.dev = dev, .in = &in, .p = p, .rows = chunk_rows(dev, m)};
     if (!p->post_norm) {
-        if (own_scratch(dev, (size_t)dev->count * a.rows) &&
-            prepare_inputs(dev, p->in, NULL, 0, &weight, 1, &in))
+        if (prepare_inputs(dev, p->in, NULL, 0, &weight, 1, &in))
             fg_pool_run(dev->pool, add_chunk, &a, (m->n + a.rows - 1) / a.rows);
         return;
     }

@@ -49,7 +49,7 @@ struct fg_tile {
 struct fg_simd {
     void (*rms_norm)(const float *x, const float *weight, float eps, uint32_t n, float *out);
     void (*add)(float *y, const float *x, uint32_t n);
-    void (*scale)(float *x, float by, uint32_t n);
+    void (*scale)(const float *x, float by, uint32_t n, float *out); /* out may be x */
     void (*softcap)(float *x, float cap, uint32_t n);
     void (*gate_silu)(const float *gate, const float *up, uint32_t n, float *out);
     void (*gate_gelu)(const float *gate, const float *up, uint32_t n, float *out);
@@ -59,8 +59,9 @@ struct fg_simd {
 
     /* Floats that the packed form of `count` queries takes. */
     size_t (*packed_queries)(uint32_t count, uint32_t head_dim);
-    /* Query `index` of a tile (scale included by the caller) into its packed place. */
-    void (*pack_query)(const float *query, uint32_t index, uint32_t head_dim, float *packed);
+    /* Query `index` of a tile, times `scale`, into its packed place. */
+    void (*pack_query)(const float *query, float scale, uint32_t index, uint32_t head_dim,
+                       float *packed);
     void (*attend)(const struct fg_kv_view *, const struct fg_tile *);
     /* (out, max, sum) of a tile's query joined with that of earlier positions, in place. */
     void (*join)(uint32_t n, float *out, float *max, float *sum, const float *more, float more_max,

@@ -102,13 +102,13 @@ static void add(float *y, const float *x, uint32_t n)
         y[i] += x[i];
 }
 
-static void scale(float *x, float by, uint32_t n)
+static void scale(const float *x, float by, uint32_t n, float *out)
 {
     uint32_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        store(x + i, load(x + i) * by);
+        store(out + i, load(x + i) * by);
     for (; i < n; i++)
-        x[i] *= by;
+        out[i] = x[i] * by;
 }
 
 /* tanh(x) = 1 - 2 / (e^2x + 1) */
@@ -212,11 +212,12 @@ static size_t packed_queries(uint32_t count, uint32_t head_dim)
     return (size_t)(count + QUERIES - 1) / QUERIES * QUERIES * head_dim;
 }
 
-static void pack_query(const float *query, uint32_t index, uint32_t head_dim, float *packed)
+static void pack_query(const float *query, float by, uint32_t index, uint32_t head_dim,
+                       float *packed)
 {
     packed += (size_t)(index / QUERIES) * QUERIES * head_dim + index % QUERIES;
     for (uint32_t d = 0; d < head_dim; d++)
-        packed[(size_t)d * QUERIES] = query[d];
+        packed[(size_t)d * QUERIES] = query[d] * by;
 }
 
 INLINE vf load_kv(bool wide, const uint8_t *p)

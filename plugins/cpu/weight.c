@@ -105,7 +105,7 @@ static void embed_row(void *arg, uint32_t row, uint32_t worker)
     float *out = l->out->data + (size_t)row * l->out->width;
     fg_matrix_row(&l->weight->matrix, (uint32_t)l->dev->rows->tokens[row], out);
     if (l->scale != 1.0f)
-        l->dev->simd->scale(out, l->scale, l->out->width);
+        l->dev->simd->scale(out, l->scale, l->out->width, out);
 }
 
 void fg_cpu_embed(struct fg_dev *dev, const struct fg_weight *w, float scale, struct fg_buffer *out)
