@@ -57,7 +57,10 @@ const struct fg_catalog *fg_hub_snapshot(struct fg_hub *hub)
 
 const struct fg_catalog *fg_hub_catalog(struct fg_hub *hub)
 {
-    fg_hub_poke(hub); /* the keeper looks at the directories if it has not done so lately */
+    /* The keeper looks at the directories if it has not done so lately; most requests need not wake
+     * it for that. */
+    if (fg_clock_ns() - __atomic_load_n(&hub->checked_ns, __ATOMIC_RELAXED) > FG_CHECK_NS)
+        fg_hub_poke(hub);
     return fg_hub_snapshot(hub);
 }
 

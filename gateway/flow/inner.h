@@ -23,6 +23,7 @@
 #include "util/clock.h"
 
 #define FG_NEVER UINT64_MAX
+#define FG_CHECK_NS (2 * FG_NS_PER_S) /* the directories are looked at no oftener than this */
 enum { FG_LANES = 256, FG_TRIES = 2 /* further ones */, FG_DEFAULT_LOADED = 3 };
 
 struct fg_settings { /* a deep copy of what flow uses of the configuration */
@@ -160,7 +161,8 @@ struct fg_hub {
     struct fg_store_list list;
     struct fg_list facts;
     struct fg_listing listings[FG_ROUTE_MAX];
-    uint64_t scanned_ns, checked_ns, stamp;
+    uint64_t checked_ns; /* atomic */
+    uint64_t scanned_ns, stamp;
     bool inspecting;
     uint32_t no_inspect; /* bits of backends without the extension */
     char *lost_path;     /* the file that was inspected when a child went */

@@ -16,10 +16,8 @@
 #include "store/name.h"
 #include "util/error.h"
 
-enum {
-    CHECK_MS = 2000,  /* the directories are looked at no more often than this, */
-    UNKNOWN_MS = 100, /* and for an unknown name than this: a flood of them costs one look */
-};
+/* For an unknown name they are looked at sooner, but a flood of them costs one look. */
+enum { UNKNOWN_MS = 100 };
 
 void fg_hub_poke(struct fg_hub *hub)
 {
@@ -69,13 +67,14 @@ static void scan(struct fg_hub *hub, bool forced)
     if (!places_of(hub, &copy, &places))
         return;
     uint64_t stamp = fg_store_stamp(&places);
-    hub->checked_ns = fg_clock_ns();
+    const uint64_t now = fg_clock_ns();
+    __atomic_store_n(&hub->checked_ns, now, __ATOMIC_RELAXED);
     if ((forced || stamp != hub->stamp || !hub->scanned_ns) &&
         fg_store_scan(&places, &list, NULL) == FG_OK) {
         fg_store_list_done(&hub->list);
         hub->list = list;
         hub->stamp = stamp;
-        hub->scanned_ns = hub->checked_ns;
+        hub->scanned_ns = now;
         publish(hub);
         fg_log(FG_LOG_INFO, "models_listed", "models=%u skipped=%u", list.count, list.refused);
     }
@@ -202,7 +201,7 @@ static uint64_t turn(struct fg_hub *hub)
     if (fg_listed_collect(hub) || facts)
         publish(hub);
     fg_listed_next(hub, forced);
-    uint64_t old_ns = (asked ? UNKNOWN_MS : CHECK_MS) * FG_NS_PER_MS;
+    const uint64_t old_ns = asked ? UNKNOWN_MS * FG_NS_PER_MS : FG_CHECK_NS;
     if (forced || !hub->scanned_ns || fg_clock_ns() - hub->checked_ns > old_ns)
         scan(hub, forced);
     const uint64_t listed_ns = fg_listed_wait_until(hub, fg_clock_ns());

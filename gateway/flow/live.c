@@ -365,9 +365,9 @@ void fg_live_release(struct fg_hub *hub, struct fg_live *live, uint64_t served_n
             live->retiring = true;
         fg_live_settle_locked(live, &after);
         fg_hub_wake_limbo_locked(hub, &after);
+        if (live->expires_ns < hub->keeper_next_ns) /* a busy one does not expire */
+            after.poke = true;
     }
-    if (live->expires_ns < hub->keeper_next_ns)
-        after.poke = true;
     pthread_mutex_unlock(&hub->lock);
     fg_after_run(hub, &after);
 }

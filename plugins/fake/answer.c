@@ -165,6 +165,21 @@ static void choose_length(struct fg_job *job)
     job->usage.output_tokens = job->resumed = job->at;
 }
 
+/* For load tools that measure how long a chunk is under way: the request says how many chunks, and
+ * as its seed how many microseconds apart. */
+static void choose_stamps(struct fg_job *job)
+{
+    enum { CHUNKS = 64, MOST_US = 60000000 };
+    const struct fg_request *r = job->request;
+    if (!job->model->script->stamps || !r->sampling || !(r->sampling->set & FG_SET_SEED))
+        return;
+    const uint64_t us = r->sampling->seed < MOST_US ? r->sampling->seed : MOST_US;
+    job->stamps = true;
+    job->pace_ns = (double)us * 1000;
+    job->length = r->max_tokens ? r->max_tokens : CHUNKS;
+    job->end_code = FG_END_STOP;
+}
+
 static int32_t make_room(struct fg_job *job, struct fg_error *err)
 {
     const struct fg_request *r = job->request;
@@ -182,7 +197,10 @@ static int32_t generate(struct fg_job *job, struct fg_error *err)
     int32_t rc = choose_ids(job, err);
     if (rc != FG_OK)
         return rc;
+    job->pace_ns =
+        job->model->script->tokens_per_s > 0 ? 1e9 / job->model->script->tokens_per_s : 0;
     choose_length(job);
+    choose_stamps(job);
     job->choices = r->choices ? r->choices : 1;
     if (r->stop_count)
         rc = find_stop(job, err);

@@ -67,6 +67,7 @@ static const struct key {
     {"load_error", KIND_TEXT, AT(load_error), 1, 200, NULL},
     {"load_crash", KIND_FLAG, AT(load_crash), 0, 0, NULL},
     {"echo", KIND_FLAG, AT(echo), 0, 0, NULL},
+    {"stamps", KIND_FLAG, AT(stamps), 0, 0, NULL},
     {"thread", KIND_FLAG, AT(thread), 0, 0, NULL},
 };
 

@@ -196,7 +196,7 @@ static void begin(struct fg_job *job)
     struct fg_fake_driver *d = &job->model->backend->driver;
     const struct fg_fake_script *s = job->model->script;
     struct fg_fake_turn turn = {.next = FG_FAKE_LATER};
-    if (!s->thread && !s->first_ms && s->tokens_per_s <= 0)
+    if (!s->thread && !s->first_ms && job->pace_ns <= 0)
         turn = fg_fake_say(job);
     if (turn.next == FG_FAKE_OVER)
         return;

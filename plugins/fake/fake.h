@@ -48,7 +48,7 @@ struct fg_fake_script { /* of one model; read-only once open() is through */
     int64_t fail_status, refuse; /* enum fg_status */
     int64_t garbage;           /* enum fg_fake_garbage */
     int64_t can;               /* FG_CAN_* */
-    bool echo, thread, deaf, load_crash;
+    bool echo, thread, deaf, load_crash, stamps;
 };
 struct fg_fake_config {
     struct fg_fake_script defaults, *models;
@@ -92,7 +92,8 @@ struct fg_job {
     size_t bytes, byte_limit; /* said of this choice; cut here by a stop string */
     struct fg_str stop;
     int32_t end_code;
-    bool started, is_too_long;
+    bool started, is_too_long, stamps;
+    double pace_ns;           /* from token to token; 0: as fast as possible */
     struct fg_fake_ids own;   /* ids, when they are this job's alone */
     struct fg_buf text;       /* RENDER, DETOKENIZE: all of it; else the event being built */
     struct fg_logprob *logprobs;

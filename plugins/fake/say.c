@@ -5,6 +5,7 @@
  */
 #include "fake/fake.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "util/clock.h"
@@ -145,6 +146,19 @@ static int32_t say_text(struct fg_job *job, struct fg_fake_turn *turn)
     return emit(job, &ev, turn);
 }
 
+/* The time, by the clock that a load tool on this machine has as well. */
+static int32_t say_stamp(struct fg_job *job, struct fg_fake_turn *turn)
+{
+    char text[32];
+    const int n = snprintf(text, sizeof text, " @%llu ",
+                           (unsigned long long)(fg_clock_ns() / 1000));
+    job->at++;
+    job->usage.output_tokens++;
+    struct fg_event ev = {
+        .kind = FG_EV_TEXT, .choice = job->choice, .text = {text, (size_t)n}};
+    return emit(job, &ev, turn);
+}
+
 static int32_t say_ids(struct fg_job *job, struct fg_fake_turn *turn)
 {
     const bool pieces = job->request->flags & FG_REQ_PIECES;
@@ -209,7 +223,7 @@ static int32_t say_one(struct fg_job *job, struct fg_fake_turn *turn)
     case FG_OP_DETOKENIZE:
         return say_blob(job, turn);
     default:
-        return say_text(job, turn);
+        return job->stamps ? say_stamp(job, turn) : say_text(job, turn);
     }
 }
 
@@ -264,10 +278,7 @@ static uint64_t due_of(const struct fg_job *job)
 {
     const struct fg_fake_script *s = job->model->script;
     const uint64_t first = job->submit_ns + (uint64_t)s->first_ms * FG_NS_PER_MS;
-    if (s->tokens_per_s <= 0 || !generates(job))
-        return first;
-    const double said = job->usage.output_tokens - job->resumed;
-    return first + (uint64_t)(said * 1e9 / s->tokens_per_s);
+    return first + (uint64_t)(job->pace_ns * (job->usage.output_tokens - job->resumed));
 }
 
 static int32_t finish_choice(struct fg_job *job, struct fg_fake_turn *turn)

@@ -53,7 +53,7 @@ def compare(build, rounds, work):
     conf = work / "nginx.conf"
     conf.write_text(NGINX.format(dir=work, port=nginx_port))
     config = ("workers: 1\nbackends:\n  - name: fake\n    plugin: fake\n    isolate: false\n"
-              "    options: {models: [mock], max_running: 4096, text: \"" + "ten chars. " * 8 + "\"}\n")
+              "    options: {models: [mock], max_running: 4096, stamps: true, text: \"" + "ten chars. " * 8 + "\"}\n")
     command, port, env = fluxgate(build, work, config)
     metrics = ["c1", "c32", "c256", "b16k", "b256k", "s32", "rss"]
     ours, theirs = [], []
