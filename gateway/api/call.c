@@ -18,6 +18,8 @@
 #include "obs/metrics.h"
 #include "util/clock.h"
 
+enum { RETRY_LATER_S = 60 }; /* where nobody knows when it heals */
+
 struct fg_call *fg_call_open(struct fg_api *api, struct fg_exchange *x, const struct fg_route *route)
 {
     struct fg_call *call = calloc(1, sizeof(*call));
@@ -139,8 +141,9 @@ void fg_call_fail(struct fg_call *call, const struct fg_fault *f)
         fail_stream(call, f);
         return;
     }
-    if (f->retry_after_s)
-        header_u64(call, "Retry-After", f->retry_after_s);
+    const bool wants_time = f->status == 503 || f->status == 429; /* these always say when */
+    if (f->retry_after_s || wants_time)
+        header_u64(call, "Retry-After", f->retry_after_s ? f->retry_after_s : RETRY_LATER_S);
     if (f->no_retry && f->status >= 500)
         fg_exchange_set_header(call->exchange, "x-should-retry", FG_STR("false"));
     struct fg_buf b = {0};

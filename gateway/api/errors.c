@@ -82,7 +82,9 @@ static void too_long(const struct fg_call *call, const struct fg_job_end *e, str
                      tokens, context);
     else
         fg_fault_set(f, 400, "invalid_request_error", "context_length_exceeded",
-                     is_embed_route(call) ? "input" : "messages",
+                     is_embed_route(call)                ? "input"
+                     : call->ask->op == FG_OP_COMPLETE ? "prompt"
+                                                        : "messages",
                      "This model's maximum context length is %u tokens. However, your messages "
                      "resulted in %u tokens: the request exceeds the available context size "
                      "(context length %u)",

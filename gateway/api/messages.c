@@ -207,8 +207,10 @@ static bool take_message_openai(struct fg_parse *p, struct message_state *m)
             good = take_role(p, &v, m);
         else if (fg_str_is(key, "content") && v.kind != FG_JSON_NULL)
             good = take_content(p, &v, m);
-        else if (fg_str_is(key, "tool_calls") || fg_str_is(key, "function_call"))
+        else if (fg_str_is(key, "tool_calls"))
             good = take_unsupported_list(p, &v, m, "tool_calls", "tools are not supported");
+        else if (fg_str_is(key, "function_call"))
+            good = take_unsupported_list(p, &v, m, "function_call", "tools are not supported");
         else
             fg_json_skip(&p->json, &v);
         if (!good)

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "api/messages.h"
 #include "util/clock.h"
@@ -14,15 +15,23 @@ enum { MAX_PROMPTS = 128 };
 
 /* ---- what is refused by name unless it asks for nothing -------------------------------------- */
 
+/* The model may be named behind the field, or not at all. */
+static bool refuse_for_model(struct fg_parse *p, const char *name, const char *what)
+{
+    struct fg_str model = fg_cut64(p->ask->model);
+    if (model.len == 0)
+        return fg_parse_fault(p, name, "'%s': this model does not support %s", name, what);
+    return fg_parse_fault(p, name, "'%s': \"%.*s\" does not support %s", name, FG_STR_ARG(model),
+                          what);
+}
+
 static bool take_tools(struct fg_parse *p, const struct fg_json_value *v, const struct fg_field *f)
 {
     if (v->kind != FG_JSON_ARRAY)
         return fg_parse_type(p, f->name, v, "an array");
     if (!fg_json_next(&p->json, NULL))
         return p->json.status == FG_OK;
-    struct fg_str model = fg_cut64(p->ask->model);
-    return fg_parse_fault(p, f->name, "'%s': \"%.*s\" does not support tools", f->name,
-                          FG_STR_ARG(model));
+    return refuse_for_model(p, f->name, "tools");
 }
 
 static bool take_tool_choice(struct fg_parse *p, const struct fg_json_value *v,
@@ -63,11 +72,8 @@ static bool effort(struct fg_parse *p, struct fg_str word, const char *name)
     if (fg_str_is(word, "none") || fg_str_is(word, "minimal"))
         return true;
     for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
-        if (fg_str_is(word, words[i])) {
-            struct fg_str model = fg_cut64(p->ask->model);
-            return fg_parse_fault(p, name, "'%s': \"%.*s\" does not support thinking", name,
-                                  FG_STR_ARG(model));
-        }
+        if (fg_str_is(word, words[i]))
+            return refuse_for_model(p, name, "thinking");
     return fg_parse_fault(p, name, "Invalid value for '%s': expected none, minimal, low, medium, "
                                    "high, xhigh or max", name);
 }
@@ -108,21 +114,6 @@ static bool take_refused(struct fg_parse *p, const struct fg_json_value *v, cons
     return empty ? true : fg_parse_fault(p, f->name, "'%s' is not supported", f->name);
 }
 
-static bool take_modalities(struct fg_parse *p, const struct fg_json_value *v,
-                            const struct fg_field *f)
-{
-    struct fg_json_value item;
-    if (v->kind != FG_JSON_ARRAY)
-        return fg_parse_type(p, f->name, v, "an array");
-    while (fg_json_next(&p->json, NULL)) {
-        fg_json_read(&p->json, &item);
-        if (item.kind == FG_JSON_STRING && !fg_str_is(item.text, "text"))
-            return fg_parse_fault(p, f->name, "'%s': only 'text' is supported", f->name);
-        fg_json_skip(&p->json, &item);
-    }
-    return p->json.status == FG_OK;
-}
-
 /* ---- shared fields --------------------------------------------------------------------------- */
 
 static bool take_stream_options(struct fg_parse *p, const struct fg_json_value *v,
@@ -140,9 +131,7 @@ static bool take_limit(struct fg_parse *p, const struct fg_json_value *v, const 
     if (v->kind != FG_JSON_INT)
         return fg_parse_type(p, f->name, v, "an integer");
     int64_t value = v->is_big ? INT64_MAX : v->integer;
-    if (value == -1)
-        return true; /* until the context is full */
-    if (value < 1)
+    if (value < 1 && value != -1) /* -1: until the context is full, whatever the model's own limit */
         return fg_parse_fault(p, f->name, "Invalid value for '%s': expected at least 1.", f->name);
     *out = (struct fg_ask_int){true, value};
     return true;
@@ -181,7 +170,6 @@ static const struct fg_field chat_fields[] = {
     FG_TAKE("reasoning_effort", take_effort),
     FG_TAKE("reasoning", take_reasoning),
     FG_TAKE("think", take_effort),
-    FG_TAKE("modalities", take_modalities),
     FG_TAKE("audio", take_refused),
 };
 
@@ -212,10 +200,18 @@ static bool check_can(struct fg_call *call, uint32_t need)
     return false;
 }
 
+/* 128 random bits; clients keep ids of many servers side by side. */
 static void new_id(struct fg_call *call, const char *prefix)
 {
-    struct fg_str id = call->http->id; /* "req_" and 24 random hex digits */
-    snprintf(call->id, sizeof(call->id), "%s%.*s", prefix, FG_STR_ARG(fg_str_from(id, 4)));
+    unsigned char bits[16] = {0};
+    size_t len = (size_t)snprintf(call->id, sizeof(call->id), "%s", prefix);
+    if (getrandom(bits, sizeof(bits), GRND_NONBLOCK) != (ssize_t)sizeof(bits)) {
+        struct fg_str id = call->http->id; /* "req_" and 24 random hex digits */
+        snprintf(call->id + len, sizeof(call->id) - len, "%.*s", FG_STR_ARG(fg_str_from(id, 4)));
+        return;
+    }
+    for (size_t i = 0; i < sizeof(bits); i++)
+        len += (size_t)snprintf(call->id + len, sizeof(call->id) - len, "%02x", bits[i]);
 }
 
 static bool prepare(struct fg_call *call, uint32_t need)

@@ -2,6 +2,7 @@
  * api/openai_write.c - answers in OpenAI's dialect: chunks of a stream, whole replies, log
  * probabilities in both shapes, vectors as numbers or base64.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,12 +59,18 @@ static void put_usage(struct fg_call *call, struct fg_buf *b)
 
 /* ---- log probabilities ----------------------------------------------------------------------- */
 
+/* Strict clients want a number: what is impossible is as OpenAI writes it. */
+static void put_log(struct fg_buf *b, float logprob)
+{
+    fg_json_put_f32(b, isfinite(logprob) ? logprob : -9999.0f);
+}
+
 void fg_openai_put_logprob(struct fg_buf *b, const struct fg_logprob *l)
 {
     fg_json_put_name(b, "token");
     fg_json_put_str(b, l->bytes);
     fg_json_put_name(b, "logprob");
-    fg_json_put_f32(b, l->logprob);
+    put_log(b, l->logprob);
     fg_json_put_name(b, "bytes");
     fg_json_put_open(b, '[');
     for (size_t i = 0; i < l->bytes.len; i++)
@@ -141,14 +148,14 @@ static void complete_logprobs(struct fg_call *call, const struct fg_event *ev,
     for (uint32_t i = 0; i < ev->logprob_count; i++) {
         const struct fg_logprob *l = &ev->logprobs[i];
         put_token_name(&parts[0], l->bytes, false);
-        fg_json_put_f32(&parts[1], l->logprob);
+        put_log(&parts[1], l->logprob);
         if (call->ask->logprob_count.value) {
             fg_json_put_open(&parts[2], '{');
             for (uint32_t k = 0; k < l->top_count; k++) {
                 if (name_taken(l, k))
                     continue;
                 put_token_name(&parts[2], l->top[k].bytes, true);
-                fg_json_put_f32(&parts[2], l->top[k].logprob);
+                put_log(&parts[2], l->top[k].logprob);
             }
             fg_json_put_close(&parts[2], '}');
         }

@@ -1,8 +1,10 @@
 /* OpenAI's dialect over a scripted hub: fields, shapes, errors, streams. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -468,6 +470,85 @@ static void t28_thinking_has_its_own_fields(void **state)
     assert_has("\"delta\":{\"reasoning\":\"hm\",\"reasoning_content\":\"hm\"}");
 }
 
+static void an_explicit_no_limit_wins(void **state)
+{
+    (void)state;
+    world.models[0].params_json = FG_STR("{\"num_predict\":42}");
+    world_script(hello, 4);
+    world.is_deferred = true;
+    world_send(FG_POST, "/v1/chat/completions", CHAT(""));
+    assert_int_equal(world.ask.request->max_tokens, 42);
+    world_leave();
+    world_send(FG_POST, "/v1/chat/completions", CHAT(",\"max_tokens\":-1"));
+    assert_int_equal(world.ask.request->max_tokens, 0);
+    world_leave();
+    world_send(FG_POST, "/v1/chat/completions",
+               CHAT(",\"max_tokens\":5,\"max_completion_tokens\":-1"));
+    assert_int_equal(world.ask.request->max_tokens, 0);
+    world_leave();
+}
+
+static void ids_have_128_bits_and_differ(void **state)
+{
+    (void)state;
+    char first[64];
+    world_script(hello, 4);
+    world_send(FG_POST, "/v1/chat/completions", CHAT(""));
+    json_t *j = reply();
+    const char *id = json_string_value(json_object_get(j, "id"));
+    assert_int_equal(strncmp(id, "chatcmpl-", 9), 0);
+    assert_int_equal(strlen(id), 9 + 32);
+    snprintf(first, sizeof first, "%s", id);
+    json_decref(j);
+    world_send(FG_POST, "/v1/chat/completions", CHAT(""));
+    assert_null(strstr(world_body(), first));
+}
+
+static void modalities_are_ignored(void **state)
+{
+    (void)state;
+    world_script(hello, 4);
+    world_send(FG_POST, "/v1/chat/completions", CHAT(",\"modalities\":[\"text\",\"audio\"]"));
+    assert_int_equal(world.x.status, 200);
+}
+
+static void a_refusal_names_what_was_sent(void **state)
+{
+    (void)state;
+    assert_refused("/v1/chat/completions",
+                   "{\"tools\":[{}],\"model\":\"smol:135m\",\"messages\":[]}", 400, "tools");
+    assert_has("this model does not support tools");
+    assert_refused("/v1/chat/completions",
+                   "{\"messages\":[{\"role\":\"assistant\",\"content\":\"\",\"function_call\":{\"name\":\"f\"}}]}",
+                   400, "messages[0].function_call");
+    world.end = (struct fg_job_end){.reason = FG_JOB_REFUSED, .status = FG_TOO_LONG,
+                                    .prompt_tokens = 5000, .context = 2048};
+    world_send(FG_POST, "/v1/completions", "{\"model\":\"smol:135m\",\"prompt\":\"x\"}");
+    assert_has("\"param\":\"prompt\"");
+}
+
+static void every_503_says_when_to_come_back(void **state)
+{
+    (void)state;
+    world.end = (struct fg_job_end){.reason = FG_JOB_NO_BACKEND, .text = FG_STR("no device")};
+    world_send(FG_POST, "/v1/chat/completions", CHAT(""));
+    assert_int_equal(world.x.status, 503);
+    assert_string_equal(world_reply_header("Retry-After"), "60");
+    assert_string_equal(world_reply_header("x-should-retry"), "false");
+}
+
+static void an_impossible_token_has_a_number(void **state)
+{
+    (void)state;
+    static const struct fg_logprob log = {.token = 1, .logprob = -INFINITY, .bytes = FG_STR("a")};
+    static const struct fg_event events[] = {
+        {.kind = FG_EV_TEXT, .text = FG_STR("a"), .logprobs = &log, .logprob_count = 1},
+        {.kind = FG_EV_DONE, .code = FG_END_STOP, .usage = &usage}};
+    world_script(events, 2);
+    world_send(FG_POST, "/v1/chat/completions", CHAT(",\"logprobs\":true"));
+    assert_has("\"logprob\":-9999");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, world_open, world_close)
 int main(void)
 {
@@ -485,6 +566,9 @@ int main(void)
         T(t21_a_client_that_leaves_cancels_its_job), T(a_client_lost_during_a_write_cancels_once),
         T(a_slow_client_pauses_its_job), T(t23_long_waits_send_comments),
         T(t27_a_request_without_model_goes_to_the_default), T(t28_thinking_has_its_own_fields),
+        T(an_explicit_no_limit_wins), T(ids_have_128_bits_and_differ), T(modalities_are_ignored),
+        T(a_refusal_names_what_was_sent), T(every_503_says_when_to_come_back),
+        T(an_impossible_token_has_a_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
