@@ -48,11 +48,11 @@ static void read_message(json_t *m, struct fg_message *out, struct fg_part *part
                                   .data = text_of(content),
                                   .name = text_of(json_object_get(m, "name")),
                                   .id = text_of(json_object_get(m, "tool_call_id"))});
-    json_array_foreach (content, i, item)
-        add_part(parts, &count,
-                 (struct fg_part){.kind = FG_PART_TEXT,
-                                  .data = text_of(json_object_get(item, "text"))});
-    json_array_foreach (json_object_get(m, "tool_calls"), i, item) {
+    json_array_foreach(content, i, item) add_part(
+        parts, &count,
+        (struct fg_part){.kind = FG_PART_TEXT, .data = text_of(json_object_get(item, "text"))});
+    json_array_foreach(json_object_get(m, "tool_calls"), i, item)
+    {
         json_t *function = json_object_get(item, "function");
         add_part(parts, &count,
                  (struct fg_part){.kind = FG_PART_TOOL_CALL,
@@ -60,7 +60,8 @@ static void read_message(json_t *m, struct fg_message *out, struct fg_part *part
                                   .name = text_of(json_object_get(function, "name")),
                                   .id = text_of(json_object_get(item, "id"))});
     }
-    *out = (struct fg_message){role_of(json_string_value(json_object_get(m, "role"))), count, parts};
+    *out =
+        (struct fg_message){role_of(json_string_value(json_object_get(m, "role"))), count, parts};
 }
 
 static json_t *render(const struct fg_template *t, const struct fg_template_input *in)
@@ -74,9 +75,9 @@ static json_t *render(const struct fg_template *t, const struct fg_template_inpu
     }
     json_t *pieces = json_array();
     for (size_t i = 0; i < out.count; i++)
-        json_array_append_new(pieces, json_pack("[s#b]", out.pieces[i].text.ptr,
-                                                (int)out.pieces[i].text.len,
-                                                (int)out.pieces[i].special));
+        json_array_append_new(pieces,
+                              json_pack("[s#b]", out.pieces[i].text.ptr,
+                                        (int)out.pieces[i].text.len, (int)out.pieces[i].special));
     fg_arena_close(arena);
     return json_pack("{s:o}", "pieces", pieces);
 }

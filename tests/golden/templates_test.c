@@ -73,7 +73,8 @@ static uint32_t read_messages(const json_t *request, struct fg_message *m,
     static const char *const roles[] = {"system", "user", "assistant"};
     size_t i, k;
     json_t *one, *part;
-    json_array_foreach(json_object_get(request, "messages"), i, one) {
+    json_array_foreach(json_object_get(request, "messages"), i, one)
+    {
         assert_true(i < MESSAGES);
         const json_t *content = json_object_get(one, "content");
         const char *role = json_string_value(json_object_get(one, "role"));
@@ -85,9 +86,8 @@ static uint32_t read_messages(const json_t *request, struct fg_message *m,
         parts[i][0] = (struct fg_part){.kind = FG_PART_TEXT, .data = text_of(content)};
         if (json_is_array(content))
             m[i].part_count = (uint32_t)json_array_size(content);
-        json_array_foreach(content, k, part)
-            parts[i][k] = (struct fg_part){.kind = FG_PART_TEXT,
-                                           .data = text_of(json_object_get(part, "text"))};
+        json_array_foreach(content, k, part) parts[i][k] =
+            (struct fg_part){.kind = FG_PART_TEXT, .data = text_of(json_object_get(part, "text"))};
     }
     return (uint32_t)json_array_size(json_object_get(request, "messages"));
 }
@@ -129,7 +129,8 @@ static void every_conversation_renders_as_written(void **state)
         skip();
     size_t i;
     json_t *one;
-    json_array_foreach(json_object_get(g.all, "cases"), i, one) {
+    json_array_foreach(json_object_get(g.all, "cases"), i, one)
+    {
         struct fg_message messages[MESSAGES];
         struct fg_part parts[MESSAGES][PARTS];
         struct fg_template_output out;
@@ -156,9 +157,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         {"smollm2's own template", every_conversation_renders_as_written, NULL, NULL,
-         (void *)(uintptr_t)"templates-smollm2-135m-instruct-q4_1.json"},
+         (void *)(uintptr_t) "templates-smollm2-135m-instruct-q4_1.json"},
         {"chatml for a base model without one", every_conversation_renders_as_written, NULL, NULL,
-         (void *)(uintptr_t)"templates-gemma3-270m-q4_k_m.json"},
+         (void *)(uintptr_t) "templates-gemma3-270m-q4_k_m.json"},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,8 +95,7 @@ static struct fg_value call_value(struct fg_run *r, const struct fg_habits *habi
     struct fg_value call = fg_value_dict(r), function = fg_value_dict(r);
     const bool text = habits->text_args;
     set(r, &function, "name", data(r, part->name, FG_TAG_DATA));
-    set(r, &function, "arguments",
-        text ? data(r, part->data, FG_TAG_DATA) : parsed(r, part->data));
+    set(r, &function, "arguments", text ? data(r, part->data, FG_TAG_DATA) : parsed(r, part->data));
     set(r, &call, "type", fg_value_chars(r, "function"));
     set(r, &call, "function", function);
     if (part->id.len)
@@ -171,8 +170,8 @@ static struct fg_value messages_value(struct fg_run *r, const struct fg_habits *
             system = m;
             continue;
         }
-        fg_items_add(r, list.items, message_value(r, habits, system, m,
-                                                  i == open ? FG_TAG_OPEN : FG_TAG_DATA));
+        fg_items_add(r, list.items,
+                     message_value(r, habits, system, m, i == open ? FG_TAG_OPEN : FG_TAG_DATA));
         system = NULL;
     }
     return list;

@@ -94,7 +94,7 @@ struct fg_value fg_value_item(struct fg_run *r, const struct fg_value *v,
         const bool row = v->kind == FG_KIND_ITEMS && v->items->form <= FG_FORM_TUPLE;
         if (v->kind == FG_KIND_TEXT)
             fg_run_spend_bytes(r, v->text->len * 2);
-        const int64_t count = row                        ? (int64_t)v->items->count
+        const int64_t count = row                       ? (int64_t)v->items->count
                               : v->kind == FG_KIND_TEXT ? (int64_t)fg_tagged_chars(*v->text)
                                                         : 0;
         if (at < 0)
@@ -123,9 +123,8 @@ struct fg_value fg_value_path(struct fg_run *r, const struct fg_value *v,
         const size_t dot = fg_tagged_find(rest, FG_STR("."), 0);
         const struct fg_tagged part = dot == SIZE_MAX ? rest : fg_tagged_part(rest, 0, dot);
         int64_t at;
-        const struct fg_value key = fg_str_i64(fg_tagged_str(part), &at)
-                                        ? fg_value_int(at)
-                                        : fg_value_text(r, part);
+        const struct fg_value key =
+            fg_str_i64(fg_tagged_str(part), &at) ? fg_value_int(at) : fg_value_text(r, part);
         now = fg_value_item(r, &now, &key);
         if (dot == SIZE_MAX)
             break;
@@ -190,7 +189,8 @@ static struct fg_value call(struct fg_run *r, const struct fg_node *n, const str
     return fg_run_ok(r) ? fg_value_call(r, &callee, &given) : FG_UNDEFINED;
 }
 
-struct fg_value fg_eval_call(struct fg_run *r, const struct fg_node *n, const struct fg_value *caller)
+struct fg_value fg_eval_call(struct fg_run *r, const struct fg_node *n,
+                             const struct fg_value *caller)
 {
     const struct fg_named more = {FG_STR("caller"), *caller};
     if (!fg_run_enter(r))

@@ -189,8 +189,8 @@ static void bind_rest(struct fg_run *r, const struct fg_node *n, const struct fg
         if (fg_str_is(arg->name, "caller"))
             fg_scope_set(r, r->scope, r->name_caller, arg->value);
         else if (!is_parameter(r, n, arg->name))
-            fg_dict_set(r, words.dict,
-                        fg_value_text(r, fg_tagged_of(arg->name, FG_TAG_TEMPLATE)), arg->value);
+            fg_dict_set(r, words.dict, fg_value_text(r, fg_tagged_of(arg->name, FG_TAG_TEMPLATE)),
+                        arg->value);
     }
     if (!fg_run_ok(r))
         return;
@@ -242,8 +242,7 @@ struct fg_value fg_macro_call(struct fg_run *r, const struct fg_macro *macro,
     r->scope = own;
     bind(r, macro->node, given);
     r->scope = outer;
-    const struct fg_value v =
-        fg_run_ok(r) ? captured(r, macro->node->c, own, &flow) : FG_UNDEFINED;
+    const struct fg_value v = fg_run_ok(r) ? captured(r, macro->node->c, own, &flow) : FG_UNDEFINED;
     r->calls--;
     return v;
 }

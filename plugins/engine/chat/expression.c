@@ -293,9 +293,9 @@ static const struct fg_node *test(struct fg_parser *p, const struct fg_node *on)
     if (!negated)
         return n;
     struct fg_node *not = fg_parser_node(p, FG_NODE_NOT);
-    if (not)
-        not->a = n;
-    return not;
+    if (not )
+        not ->a = n;
+    return not ;
 }
 
 static const struct fg_node *filters_and_tests(struct fg_parser *p, const struct fg_node *n)
@@ -354,7 +354,8 @@ static const struct fg_node *concat(struct fg_parser *p, int level)
     return n;
 }
 
-/* Operators that take two numbers (or texts, or lists), the weakest first; all group to the left. */
+/* Operators that take two numbers (or texts, or lists), the weakest first; all group to the left.
+ */
 static const struct fg_node *math(struct fg_parser *p, int level)
 {
     static const uint8_t signs[][5] = {
@@ -383,9 +384,12 @@ static int comparison(struct fg_parser *p)
     static const struct {
         uint8_t sign, op;
     } signs[] = {
-        {FG_SIGN_EQUAL, FG_COMPARE_EQUAL},           {FG_SIGN_UNEQUAL, FG_COMPARE_UNEQUAL},
-        {'<', FG_COMPARE_LESS},                      {FG_SIGN_LESS_EQUAL, FG_COMPARE_LESS_EQUAL},
-        {'>', FG_COMPARE_MORE},                      {FG_SIGN_MORE_EQUAL, FG_COMPARE_MORE_EQUAL},
+        {FG_SIGN_EQUAL, FG_COMPARE_EQUAL},
+        {FG_SIGN_UNEQUAL, FG_COMPARE_UNEQUAL},
+        {'<', FG_COMPARE_LESS},
+        {FG_SIGN_LESS_EQUAL, FG_COMPARE_LESS_EQUAL},
+        {'>', FG_COMPARE_MORE},
+        {FG_SIGN_MORE_EQUAL, FG_COMPARE_MORE_EQUAL},
     };
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (fg_parser_skip_sign(p, signs[i].sign))
@@ -424,7 +428,7 @@ static const struct fg_node *compare(struct fg_parser *p)
     return n;
 }
 
-static const struct fg_node *not(struct fg_parser *p)
+static const struct fg_node * not(struct fg_parser * p)
 {
     if (!fg_parser_is_word(p, "not"))
         return compare(p);

@@ -14,8 +14,8 @@
 FILTER(filter_default)
 {
     (void)r, (void)given;
-    const bool use = self->kind == FG_KIND_UNDEFINED ||
-                     (fg_arg_bool(&arg[1], false) && !fg_value_true(self));
+    const bool use =
+        self->kind == FG_KIND_UNDEFINED || (fg_arg_bool(&arg[1], false) && !fg_value_true(self));
     if (!use)
         return *self;
     return arg[0].kind == FG_KIND_ABSENT ? fg_value_chars(r, "") : arg[0];
@@ -149,7 +149,8 @@ static bool to_real(struct fg_run *r, struct fg_tagged t, double *out)
     char text[64], *end;
     const struct fg_tagged s = fg_tagged_strip(t, NULL, FG_STRIP_BOTH);
     fg_run_spend_chars(r, t.len);
-    if (s.len == 0 || s.len >= sizeof text || memchr(s.ptr, 'x', s.len) || memchr(s.ptr, 'X', s.len))
+    if (s.len == 0 || s.len >= sizeof text || memchr(s.ptr, 'x', s.len) ||
+        memchr(s.ptr, 'X', s.len))
         return false;
     memcpy(text, s.ptr, s.len);
     text[s.len] = '\0';

@@ -94,7 +94,8 @@ struct order {
 
 static struct fg_value sort_key(struct fg_run *r, const struct order *by, const struct fg_value *v)
 {
-    const bool whole = !by->path || by->path->kind == FG_KIND_ABSENT || by->path->kind == FG_KIND_NONE;
+    const bool whole =
+        !by->path || by->path->kind == FG_KIND_ABSENT || by->path->kind == FG_KIND_NONE;
     const struct fg_value key = whole ? *v : fg_value_path(r, v, by->path);
     return key.kind == FG_KIND_TEXT && !by->exact ? fg_shape_case(r, *key.text, FG_CASE_LOWER)
                                                   : key;

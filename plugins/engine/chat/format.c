@@ -11,11 +11,11 @@
 
 struct spec {
     uint32_t fill;
-    char side;       /* '<' '>' '^', 0: the kind's own */
+    char side; /* '<' '>' '^', 0: the kind's own */
     bool plus, zero;
     int64_t width;
-    int precision;   /* -1: not given */
-    char type;       /* 0: none */
+    int precision; /* -1: not given */
+    char type;     /* 0: none */
 };
 
 static bool digits(struct fg_tagged t, size_t *at, int64_t *out)
@@ -116,7 +116,9 @@ static void put(struct fg_weave *w, const struct fg_value *v, const struct spec 
     const int64_t taken = (sign && zeros) || (s->plus && number && !sign) ? 1 : 0;
     const struct fg_value padded =
         fg_shape_pad(r, fg_tagged_from(t, sign && zeros), s->width - taken, zeros ? '0' : s->fill,
-                     s->side ? s->side : number ? '>' : '<');
+                     s->side  ? s->side
+                     : number ? '>'
+                              : '<');
     if (fg_run_ok(r))
         fg_weave_add(w, *padded.text);
 }

@@ -287,10 +287,10 @@ static struct fg_value read_object(struct fg_run *r, struct fg_json *j, enum fg_
     }
     if (!fg_run_ok(r))
         return FG_UNDEFINED;
-    *dict.dict = (struct fg_dict){keys.items->at, values.items->at, keys.items->count,
-                                  keys.items->capacity < values.items->capacity
-                                      ? keys.items->capacity
-                                      : values.items->capacity};
+    *dict.dict =
+        (struct fg_dict){keys.items->at, values.items->at, keys.items->count,
+                         keys.items->capacity < values.items->capacity ? keys.items->capacity
+                                                                       : values.items->capacity};
     return dict;
 }
 

@@ -125,8 +125,8 @@ static void after_tag(struct lexer *x, char sign, bool trims)
 {
     size_t to = x->at;
     if (sign == '-')
-        to = x->src.len - fg_tagged_strip(fg_tagged_of(fg_str_from(x->src, to), 0), NULL,
-                                          FG_STRIP_LEFT).len;
+        to = x->src.len -
+             fg_tagged_strip(fg_tagged_of(fg_str_from(x->src, to), 0), NULL, FG_STRIP_LEFT).len;
     else if (sign != '+' && trims && peek(x, 0) == '\n')
         to++;
     x->fresh = to > x->at && x->src.ptr[to - 1] == '\n';
@@ -310,11 +310,16 @@ static bool number(struct lexer *x)
     char buf[80];
     size_t len = 0, at = x->at;
     const char mark = (char)(peek(x, 1) | 32);
-    const int base = peek(x, 0) != '0' ? 10 : mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 10;
+    const int base = peek(x, 0) != '0' ? 10
+                     : mark == 'x'     ? 16
+                     : mark == 'o'     ? 8
+                     : mark == 'b'     ? 2
+                                       : 10;
     at = digits(x, base == 10 ? at : at + 2, base, buf, &len);
     bool real = false;
     const bool indexes = x->at && x->src.ptr[x->at - 1] == '.'; /* x.0.1 is no fraction */
-    if (base == 10 && !indexes && at + 1 < x->src.len && x->src.ptr[at] == '.' && digit(x->src.ptr[at + 1])) {
+    if (base == 10 && !indexes && at + 1 < x->src.len && x->src.ptr[at] == '.' &&
+        digit(x->src.ptr[at + 1])) {
         real = true;
         buf[len++] = '.';
         size_t more = len;
@@ -428,8 +433,10 @@ static bool tag(struct lexer *x)
             return true;
         }
         const char c = peek(x, 0);
-        (void)(c == '\'' || c == '"' ? text(x) : digit(c) ? number(x) : name_start(c) ? name(x)
-                                                                                        : sign(x));
+        (void)(c == '\'' || c == '"' ? text(x)
+               : digit(c)            ? number(x)
+               : name_start(c)       ? name(x)
+                                     : sign(x));
     }
     return false;
 }

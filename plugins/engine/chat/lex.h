@@ -26,12 +26,12 @@ enum fg_token_kind {
     FG_TOKEN_SIGN, /* sign: one of + - * / % . , : | ~ = < > ( ) [ ] { } and below */
 };
 enum { /* signs of two characters */
-    FG_SIGN_POWER = 128,
-    FG_SIGN_FLOOR,
-    FG_SIGN_EQUAL,
-    FG_SIGN_UNEQUAL,
-    FG_SIGN_LESS_EQUAL,
-    FG_SIGN_MORE_EQUAL,
+       FG_SIGN_POWER = 128,
+       FG_SIGN_FLOOR,
+       FG_SIGN_EQUAL,
+       FG_SIGN_UNEQUAL,
+       FG_SIGN_LESS_EQUAL,
+       FG_SIGN_MORE_EQUAL,
 };
 struct fg_token {
     uint8_t kind, sign;

@@ -98,8 +98,8 @@ static struct fg_value joined(struct fg_run *r, const struct fg_value *a, const 
     const size_t count = a->items->count + b->items->count;
     struct fg_value all = fg_value_items(r, a->items->form, count);
     for (size_t i = 0; i < count && fg_run_ok(r); i++)
-        fg_items_add(r, all.items, i < a->items->count ? a->items->at[i]
-                                                       : b->items->at[i - a->items->count]);
+        fg_items_add(r, all.items,
+                     i < a->items->count ? a->items->at[i] : b->items->at[i - a->items->count]);
     return all;
 }
 
@@ -108,8 +108,7 @@ static struct fg_value repeated(struct fg_run *r, const struct fg_value *what, i
     if (what->kind == FG_KIND_TEXT) {
         struct fg_weave w;
         fg_weave_open(&w, r);
-        for (int64_t i = 0; i < times && what->text->len && fg_run_ok(r); i++)
-            fg_weave_add(&w, *what->text);
+        fg_weave_repeat(&w, *what->text, times);
         return fg_value_text(r, fg_weave_text(&w));
     }
     struct fg_value all = fg_value_items(r, what->items->form, 0);

@@ -110,8 +110,8 @@ METHOD(dict_values)
 
 METHOD(dict_items)
 {
-    struct fg_value list = fg_native_call(r, fg_filter_find(FG_STR("items")), self,
-                                          &(struct fg_given){0});
+    struct fg_value list =
+        fg_native_call(r, fg_filter_find(FG_STR("items")), self, &(struct fg_given){0});
     (void)arg, (void)given;
     if (fg_run_ok(r))
         list.items->form = FG_FORM_VIEW;
@@ -143,9 +143,7 @@ METHOD(dict_setdefault)
 {
     (void)given;
     const struct fg_value *found = fg_dict_get(r, self->dict, &arg[0]);
-    const struct fg_value v = found                                ? *found
-                              : arg[1].kind == FG_KIND_ABSENT ? FG_NONE
-                                                                   : arg[1];
+    const struct fg_value v = found ? *found : arg[1].kind == FG_KIND_ABSENT ? FG_NONE : arg[1];
     if (!found && fg_run_ok(r))
         fg_dict_set(r, self->dict, arg[0], v);
     return v;
@@ -154,8 +152,7 @@ METHOD(dict_setdefault)
 METHOD(dict_update)
 {
     (void)arg;
-    const struct fg_value from =
-        fg_native_call(r, fg_function_find(FG_STR("dict")), NULL, given);
+    const struct fg_value from = fg_native_call(r, fg_function_find(FG_STR("dict")), NULL, given);
     for (size_t i = 0; fg_run_ok(r) && i < from.dict->count; i++)
         fg_dict_set(r, self->dict, from.dict->keys[i], from.dict->values[i]);
     return FG_NONE;
@@ -214,22 +211,27 @@ METHOD(cycler_reset)
 const struct fg_native *fg_method_find(const struct fg_value *self, struct fg_str name)
 {
     static const struct fg_native list[] = {
-        {"append", list_append, "object"}, {"extend", list_extend, "iterable"},
-        {"insert", list_insert, "index object"}, {"pop", list_pop, "index"},
-        {"index", list_index, "value"}, {"count", list_count, "value"},
+        {"append", list_append, "object"},
+        {"extend", list_extend, "iterable"},
+        {"insert", list_insert, "index object"},
+        {"pop", list_pop, "index"},
+        {"index", list_index, "value"},
+        {"count", list_count, "value"},
         {"copy", list_copy, ""},
     };
     static const struct fg_native dict[] = {
-        {"keys", dict_keys, ""}, {"values", dict_values, ""}, {"items", dict_items, ""},
-        {"get", dict_get, "key default"}, {"pop", dict_pop, "key default"},
-        {"setdefault", dict_setdefault, "key default"}, {"update", dict_update, "*"},
-        {"copy", dict_copy, ""},
+        {"keys", dict_keys, ""},          {"values", dict_values, ""},
+        {"items", dict_items, ""},        {"get", dict_get, "key default"},
+        {"pop", dict_pop, "key default"}, {"setdefault", dict_setdefault, "key default"},
+        {"update", dict_update, "*"},     {"copy", dict_copy, ""},
     };
     static const struct fg_native loop[] = {
-        {"cycle", loop_cycle, "*"}, {"changed", loop_changed, "*"},
+        {"cycle", loop_cycle, "*"},
+        {"changed", loop_changed, "*"},
     };
     static const struct fg_native cycler[] = {
-        {"next", cycler_next, ""}, {"reset", cycler_reset, ""},
+        {"next", cycler_next, ""},
+        {"reset", cycler_reset, ""},
     };
     switch (self->kind) {
     case FG_KIND_TEXT:

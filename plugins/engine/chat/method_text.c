@@ -32,7 +32,8 @@ METHOD(text_rstrip)
 METHOD(text_split)
 {
     (void)given;
-    const struct fg_tagged by = absent(&arg[0]) ? FG_TAGGED("") : fg_arg_text(r, &arg[0], FG_TAGGED(""));
+    const struct fg_tagged by =
+        absent(&arg[0]) ? FG_TAGGED("") : fg_arg_text(r, &arg[0], FG_TAGGED(""));
     return fg_shape_split(r, *self->text, absent(&arg[0]) ? NULL : &by,
                           fg_arg_integer(r, &arg[1], -1));
 }
@@ -40,7 +41,8 @@ METHOD(text_split)
 METHOD(text_rsplit)
 {
     (void)given;
-    const struct fg_tagged by = absent(&arg[0]) ? FG_TAGGED("") : fg_arg_text(r, &arg[0], FG_TAGGED(""));
+    const struct fg_tagged by =
+        absent(&arg[0]) ? FG_TAGGED("") : fg_arg_text(r, &arg[0], FG_TAGGED(""));
     return fg_shape_split_right(r, *self->text, absent(&arg[0]) ? NULL : &by,
                                 fg_arg_integer(r, &arg[1], -1));
 }

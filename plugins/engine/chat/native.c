@@ -175,8 +175,7 @@ static struct fg_value function_joiner(struct fg_run *r, const struct fg_value *
                                        const struct fg_value *arg, const struct fg_given *given)
 {
     (void)self, (void)given;
-    const struct fg_value comma =
-        arg[0].kind == FG_KIND_ABSENT ? fg_value_chars(r, ", ") : arg[0];
+    const struct fg_value comma = arg[0].kind == FG_KIND_ABSENT ? fg_value_chars(r, ", ") : arg[0];
     return rotating(r, FG_KIND_JOINER, &comma, NULL);
 }
 
@@ -190,7 +189,8 @@ static struct fg_value function_raise(struct fg_run *r, const struct fg_value *s
 }
 
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the template's, and strftime writes no memory beyond */
+#pragma GCC diagnostic ignored                                                                     \
+    "-Wformat-nonliteral" /* the template's, and strftime writes no memory beyond */
 static struct fg_value function_now(struct fg_run *r, const struct fg_value *self,
                                     const struct fg_value *arg, const struct fg_given *given)
 {

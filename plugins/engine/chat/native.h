@@ -54,13 +54,15 @@ struct fg_tagged fg_arg_text(struct fg_run *, const struct fg_value *, struct fg
 /* eval.c and exec.c */
 struct fg_value fg_eval(struct fg_run *, const struct fg_node *);
 /* A call with caller= as a further argument. */
-struct fg_value fg_eval_call(struct fg_run *, const struct fg_node *, const struct fg_value *caller);
+struct fg_value fg_eval_call(struct fg_run *, const struct fg_node *,
+                             const struct fg_value *caller);
 void fg_exec(struct fg_run *, const struct fg_node *); /* a whole template */
 struct fg_value fg_macro_call(struct fg_run *, const struct fg_macro *, const struct fg_given *);
 struct fg_value fg_value_attribute(struct fg_run *, const struct fg_value *, struct fg_tagged name);
 struct fg_value fg_value_item(struct fg_run *, const struct fg_value *, const struct fg_value *key);
 /* "a.b.0": a path into a value, as map(attribute=) and its kin take it. */
-struct fg_value fg_value_path(struct fg_run *, const struct fg_value *, const struct fg_value *path);
+struct fg_value fg_value_path(struct fg_run *, const struct fg_value *,
+                              const struct fg_value *path);
 struct fg_value fg_value_call(struct fg_run *, const struct fg_value *callee,
                               const struct fg_given *);
 /* format.c: "%s" % value and "{}".format(value) */
@@ -69,8 +71,9 @@ struct fg_value fg_value_fill(struct fg_run *, struct fg_tagged format, const st
 /* math.c */
 struct fg_value fg_value_math(struct fg_run *, int sign, const struct fg_value *,
                               const struct fg_value *);
-struct fg_value fg_value_slice(struct fg_run *, const struct fg_value *, const struct fg_value *from,
-                               const struct fg_value *to, const struct fg_value *step);
+struct fg_value fg_value_slice(struct fg_run *, const struct fg_value *,
+                               const struct fg_value *from, const struct fg_value *to,
+                               const struct fg_value *step);
 struct fg_value fg_items_slice(struct fg_run *, const struct fg_items *, size_t from, size_t count);
 
 #endif

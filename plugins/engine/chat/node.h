@@ -27,19 +27,19 @@ enum fg_node_kind {
     FG_NODE_OPERAND,   /* op (enum fg_compare); a */
     FG_NODE_AND,       /* a, b */
     FG_NODE_OR,
-    FG_NODE_CHOICE,    /* b if a else c; c may be NULL */
-    FG_NODE_INPUT,     /* what a filter block or a filtered set works on */
+    FG_NODE_CHOICE, /* b if a else c; c may be NULL */
+    FG_NODE_INPUT,  /* what a filter block or a filtered set works on */
     /* statements */
-    FG_NODE_DATA,      /* value */
-    FG_NODE_PRINT,     /* a */
-    FG_NODE_BLOCK,     /* list */
-    FG_NODE_IF,        /* list: condition, block, condition, block ...; c: else or NULL */
-    FG_NODE_FOR,       /* a: target, b: over, c: condition or NULL; list: body[, else] */
-    FG_NODE_SET,       /* a: target, b: value */
-    FG_NODE_CAPTURE,   /* a: target or NULL (it is printed), b: filters or NULL, c: block */
-    FG_NODE_MACRO,     /* name; list: parameters (NAME), defaults behind them; c: body */
+    FG_NODE_DATA,       /* value */
+    FG_NODE_PRINT,      /* a */
+    FG_NODE_BLOCK,      /* list */
+    FG_NODE_IF,         /* list: condition, block, condition, block ...; c: else or NULL */
+    FG_NODE_FOR,        /* a: target, b: over, c: condition or NULL; list: body[, else] */
+    FG_NODE_SET,        /* a: target, b: value */
+    FG_NODE_CAPTURE,    /* a: target or NULL (it is printed), b: filters or NULL, c: block */
+    FG_NODE_MACRO,      /* name; list: parameters (NAME), defaults behind them; c: body */
     FG_NODE_CALL_BLOCK, /* a: the call, b: MACRO that becomes caller() */
-    FG_NODE_WITH,      /* list: target, value, target, value ...; c: body */
+    FG_NODE_WITH,       /* list: target, value, target, value ...; c: body */
     FG_NODE_BREAK,
     FG_NODE_CONTINUE,
 };

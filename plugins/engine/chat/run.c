@@ -82,7 +82,8 @@ bool fg_run_enter(struct fg_run *r)
     return true;
 }
 
-/* ---- scopes: few names each, so a list is enough; long ones cost fuel ------------------------- */
+/* ---- scopes: few names each, so a list is enough; long ones cost fuel -------------------------
+ */
 
 struct fg_scope *fg_scope_open(struct fg_run *r, struct fg_scope *parent)
 {

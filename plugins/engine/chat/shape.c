@@ -264,12 +264,13 @@ struct fg_value fg_shape_pad(struct fg_run *r, struct fg_tagged t, int64_t width
         return fg_value_text(r, t);
     /* str.center() and format's '^' differ in who gets the odd one; this is format's. */
     const int64_t left = side == '>' ? missing : side == '^' ? missing / 2 : 0;
+    char code[4];
+    const struct fg_tagged one =
+        fg_tagged_of((struct fg_str){code, fg_utf8_put(code, fill)}, FG_TAG_TEMPLATE);
     fg_weave_open(&w, r);
-    for (int64_t i = 0; i < left && fg_run_ok(r); i++)
-        fg_weave_char(&w, fill, FG_TAG_TEMPLATE);
+    fg_weave_repeat(&w, one, left);
     fg_weave_add(&w, t);
-    for (int64_t i = left; i < missing && fg_run_ok(r); i++)
-        fg_weave_char(&w, fill, FG_TAG_TEMPLATE);
+    fg_weave_repeat(&w, one, missing - left);
     return fg_value_text(r, fg_weave_text(&w));
 }
 

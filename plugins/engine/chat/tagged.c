@@ -204,6 +204,26 @@ void fg_weave_add(struct fg_weave *w, struct fg_tagged t)
     w->len += t.len;
 }
 
+/* Once, then what is there already, doubled as long as it fits. */
+void fg_weave_repeat(struct fg_weave *w, struct fg_tagged t, int64_t times)
+{
+    if (times <= 0 || !t.len)
+        return;
+    const size_t most = FG_RUN_TEXT / t.len + 1; /* beyond it room() refuses anyway */
+    const size_t all = t.len * ((uint64_t)times < most ? (size_t)times : most);
+    if (!room(w, all))
+        return;
+    const size_t from = w->len;
+    fg_weave_add(w, t);
+    for (size_t part; fg_run_ok(w->run) && (part = w->len - from) < all; w->len += part) {
+        if (part > all - part)
+            part = all - part;
+        memcpy(w->ptr + w->len, w->ptr + from, part);
+        if (w->tags)
+            memcpy(w->tags + w->len, w->tags + from, part);
+    }
+}
+
 void fg_weave_put(struct fg_weave *w, struct fg_str s, uint8_t tag)
 {
     fg_weave_add(w, (struct fg_tagged){s.ptr, s.len, NULL, tag});

@@ -49,7 +49,7 @@ static inline uint8_t fg_tagged_at(const struct fg_tagged *t, size_t at)
 {
     return t->tags ? t->tags[at] : t->tag;
 }
-size_t fg_tagged_chars(struct fg_tagged);              /* Python's len() */
+size_t fg_tagged_chars(struct fg_tagged);                /* Python's len() */
 size_t fg_tagged_offset(struct fg_tagged, size_t index); /* of a character; len when past the end */
 size_t fg_tagged_find(struct fg_tagged, struct fg_str needle, size_t from); /* SIZE_MAX: nowhere */
 int fg_tagged_compare(struct fg_tagged, struct fg_tagged); /* by code point; origins do not count */
@@ -68,6 +68,7 @@ struct fg_weave {
 void fg_weave_open(struct fg_weave *, struct fg_run *);
 void fg_weave_add(struct fg_weave *, struct fg_tagged);
 void fg_weave_put(struct fg_weave *, struct fg_str, uint8_t tag);
+void fg_weave_repeat(struct fg_weave *, struct fg_tagged, int64_t times);
 void fg_weave_char(struct fg_weave *, uint32_t codepoint, uint8_t tag);
 struct fg_tagged fg_weave_text(const struct fg_weave *);
 

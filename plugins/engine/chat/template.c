@@ -125,9 +125,8 @@ static void find_call_habit(struct fg_template *t)
                                    .data = FG_STR("hello"),
                                    .name = FG_STR("tool"),
                                    .id = FG_STR("call12345")};
-    const struct fg_message all[] = {{FG_ROLE_USER, 1, &text},
-                                     {FG_ROLE_ASSISTANT, 1, &call},
-                                     {FG_ROLE_TOOL, 1, &result}};
+    const struct fg_message all[] = {
+        {FG_ROLE_USER, 1, &text}, {FG_ROLE_ASSISTANT, 1, &call}, {FG_ROLE_TOOL, 1, &result}};
     struct fg_habits other = t->habits;
     bool renders, as_repr;
     if (shows_mark(t, &t->habits, all, 3, &renders, &as_repr) && !as_repr)
@@ -152,9 +151,8 @@ int32_t fg_template_compile(struct fg_str source, struct fg_template **out, stru
         fg_template_close(t);
         return rc;
     }
-    t->habits.thinking =
-        memmem(source.ptr, source.len, "thinking", 8) != NULL &&
-        memmem(source.ptr, source.len, "reasoning_content", 17) == NULL;
+    t->habits.thinking = memmem(source.ptr, source.len, "thinking", 8) != NULL &&
+                         memmem(source.ptr, source.len, "reasoning_content", 17) == NULL;
     find_content_habit(t);
     find_system_habit(t);
     find_call_habit(t);
@@ -226,8 +224,7 @@ static int32_t render_open(const struct fg_template *t, const struct fg_template
     struct fg_template_input now = *in;
     const struct fg_message *last = &in->messages[in->message_count - 1];
     now.add_generation_prompt = false;
-    int32_t rc = render(t, &t->habits, &now, in->message_count - 1, FG_RUN_STEPS, arena, out,
-                        err);
+    int32_t rc = render(t, &t->habits, &now, in->message_count - 1, FG_RUN_STEPS, arena, out, err);
     const size_t end = rc == FG_OK ? open_end(out) : 0;
     if (end) {
         *out = fg_tagged_part(*out, 0, end);
@@ -267,8 +264,8 @@ static int32_t to_pieces(const struct fg_tagged *t, struct fg_arena *arena,
     for (size_t i = 0, from = 0; i < t->len; i++) {
         if (i + 1 < t->len && !fg_tagged_at(t, i) == !fg_tagged_at(t, i + 1))
             continue;
-        pieces[n++] = (struct fg_piece){{t->ptr + from, i + 1 - from},
-                                        fg_tagged_at(t, i) == FG_TAG_TEMPLATE};
+        pieces[n++] =
+            (struct fg_piece){{t->ptr + from, i + 1 - from}, fg_tagged_at(t, i) == FG_TAG_TEMPLATE};
         from = i + 1;
     }
     *out = (struct fg_template_output){pieces, n};
@@ -283,8 +280,7 @@ int32_t fg_template_render(const struct fg_template *t, const struct fg_template
     int32_t rc = check_texts(in, err);
     if (rc != FG_OK)
         return rc;
-    const struct fg_message *last =
-        in->message_count ? &in->messages[in->message_count - 1] : NULL;
+    const struct fg_message *last = in->message_count ? &in->messages[in->message_count - 1] : NULL;
     if (last && last->role == FG_ROLE_ASSISTANT && !calls_tools(last))
         rc = render_open(t, in, arena, &text, err);
     else

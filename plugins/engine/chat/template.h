@@ -33,7 +33,7 @@ struct fg_template_input {
     uint64_t now_s;             /* wall time for strftime_now; 0: the clock */
     struct fg_str thinking;     /* as in fg_request */
 };
-struct fg_template_output { /* in the arena */
+struct fg_template_output {  /* in the arena */
     struct fg_piece *pieces; /* special = came from the template, not from a message */
     size_t count;
 };

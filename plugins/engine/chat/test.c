@@ -24,8 +24,8 @@ IS(test_number, self->kind >= FG_KIND_BOOL && self->kind <= FG_KIND_FLOAT)
 IS(test_string, self->kind == FG_KIND_TEXT)
 IS(test_mapping, self->kind == FG_KIND_DICT)
 IS(test_iterable, fg_value_iterable(self))
-IS(test_callable, self->kind == FG_KIND_NATIVE || self->kind == FG_KIND_MACRO ||
-                      self->kind == FG_KIND_JOINER)
+IS(test_callable,
+   self->kind == FG_KIND_NATIVE || self->kind == FG_KIND_MACRO || self->kind == FG_KIND_JOINER)
 /* What has a length and items by number: as jinja2, an Undefined too. */
 IS(test_sequence, self->kind == FG_KIND_UNDEFINED || self->kind == FG_KIND_TEXT ||
                       self->kind == FG_KIND_DICT ||

@@ -62,7 +62,8 @@ void fg_items_add(struct fg_run *r, struct fg_items *items, struct fg_value valu
     items->at[items->count++] = value;
 }
 
-/* ---- dicts: small, so looked through; what long ones cost is fuel ----------------------------- */
+/* ---- dicts: small, so looked through; what long ones cost is fuel -----------------------------
+ */
 
 static bool hashable(const struct fg_value *key)
 {
@@ -180,13 +181,13 @@ const char *fg_value_type(const struct fg_value *v)
 {
     static const char *const forms[] = {"list", "tuple", "dict view", "generator"};
     static const char *const kinds[] = {
-        [FG_KIND_ABSENT] = "nothing",    [FG_KIND_UNDEFINED] = "Undefined",
-        [FG_KIND_NONE] = "NoneType",     [FG_KIND_BOOL] = "bool",
-        [FG_KIND_INT] = "int",           [FG_KIND_FLOAT] = "float",
-        [FG_KIND_TEXT] = "str",          [FG_KIND_DICT] = "dict",
-        [FG_KIND_SPACE] = "namespace",   [FG_KIND_NATIVE] = "function",
-        [FG_KIND_MACRO] = "macro",       [FG_KIND_LOOP] = "loop",
-        [FG_KIND_CYCLER] = "cycler",     [FG_KIND_JOINER] = "joiner",
+        [FG_KIND_ABSENT] = "nothing",  [FG_KIND_UNDEFINED] = "Undefined",
+        [FG_KIND_NONE] = "NoneType",   [FG_KIND_BOOL] = "bool",
+        [FG_KIND_INT] = "int",         [FG_KIND_FLOAT] = "float",
+        [FG_KIND_TEXT] = "str",        [FG_KIND_DICT] = "dict",
+        [FG_KIND_SPACE] = "namespace", [FG_KIND_NATIVE] = "function",
+        [FG_KIND_MACRO] = "macro",     [FG_KIND_LOOP] = "loop",
+        [FG_KIND_CYCLER] = "cycler",   [FG_KIND_JOINER] = "joiner",
     };
     return v->kind == FG_KIND_ITEMS ? forms[v->items->form] : kinds[v->kind];
 }

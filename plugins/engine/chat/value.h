@@ -23,7 +23,7 @@ enum fg_kind {
     FG_KIND_TEXT = 6,
     FG_KIND_ITEMS = 7,
     FG_KIND_DICT = 8,
-    FG_KIND_SPACE = 9, /* namespace() */
+    FG_KIND_SPACE = 9,   /* namespace() */
     FG_KIND_NATIVE = 10, /* a function or a bound method of ours */
     FG_KIND_MACRO = 11,
     FG_KIND_LOOP = 12,
@@ -62,7 +62,7 @@ struct fg_cycle {
     size_t next;
 };
 
-#define FG_NONE ((struct fg_value){.kind = FG_KIND_NONE})
+#define FG_NONE      ((struct fg_value){.kind = FG_KIND_NONE})
 #define FG_UNDEFINED ((struct fg_value){.kind = FG_KIND_UNDEFINED})
 static inline struct fg_value fg_value_bool(bool yes)
 {

@@ -37,16 +37,21 @@ static void check(const struct fg_template_output *out)
 
 static void render(const struct fg_template *t, struct fg_str text, bool begun)
 {
-    const struct fg_tool tool = {FG_STR("get"), text, FG_STR("{\"type\": \"object\", \"n\": [1, null]}")};
+    const struct fg_tool tool = {FG_STR("get"), text,
+                                 FG_STR("{\"type\": \"object\", \"n\": [1, null]}")};
     const struct fg_part said = {.kind = FG_PART_TEXT, .data = text};
-    const struct fg_part call[] = {
-        {.kind = FG_PART_THINKING, .data = text},
-        {.kind = FG_PART_TOOL_CALL, .data = FG_STR("{\"a\": 1.5}"), .name = FG_STR("get"), .id = text}};
+    const struct fg_part call[] = {{.kind = FG_PART_THINKING, .data = text},
+                                   {.kind = FG_PART_TOOL_CALL,
+                                    .data = FG_STR("{\"a\": 1.5}"),
+                                    .name = FG_STR("get"),
+                                    .id = text}};
     const struct fg_part result = {
         .kind = FG_PART_TOOL_RESULT, .data = text, .name = FG_STR("get"), .id = FG_STR("1")};
-    const struct fg_message messages[] = {
-        {FG_ROLE_SYSTEM, 1, &said}, {FG_ROLE_USER, 1, &said}, {FG_ROLE_ASSISTANT, 2, call},
-        {FG_ROLE_TOOL, 1, &result}, {FG_ROLE_ASSISTANT, 1, &said}};
+    const struct fg_message messages[] = {{FG_ROLE_SYSTEM, 1, &said},
+                                          {FG_ROLE_USER, 1, &said},
+                                          {FG_ROLE_ASSISTANT, 2, call},
+                                          {FG_ROLE_TOOL, 1, &result},
+                                          {FG_ROLE_ASSISTANT, 1, &said}};
     const struct fg_template_input in = {
         .messages = messages,
         .message_count = begun ? 5 : 4,
@@ -71,7 +76,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *bytes = (const char *)data, *nul = size ? memchr(bytes, 0, size) : NULL;
     const size_t len = nul ? (size_t)(nul - bytes) : size;
     const struct fg_str source = {size ? bytes : "", len};
-    const struct fg_str text = nul ? (struct fg_str){nul + 1, size - len - 1} : FG_STR("Hi <|im_end|> é");
+    const struct fg_str text =
+        nul ? (struct fg_str){nul + 1, size - len - 1} : FG_STR("Hi <|im_end|> é");
     struct fg_template *t;
     struct fg_error err;
     if (fg_template_compile(source, &t, &err) != FG_OK)

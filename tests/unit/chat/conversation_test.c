@@ -25,17 +25,21 @@ static void check(const char *source, const struct fg_template_input *in, const 
     done(&o);
 }
 
-#define EACH "{% for m in messages %}" \
-             "[{{ m.role }}:{{ m.content }}]" \
-             "{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+#define EACH                                                                                       \
+    "{% for m in messages %}"                                                                      \
+    "[{{ m.role }}:{{ m.content }}]"                                                               \
+    "{% endfor %}{% if add_generation_prompt %}>{% endif %}"
 
 static void roles_and_texts_arrive(void **state)
 {
     (void)state;
     const struct fg_part a = text_part("be"), b = text_part("hi");
     const struct fg_message m[] = {message(FG_ROLE_SYSTEM, &a, 1), message(FG_ROLE_USER, &b, 1)};
-    const struct fg_template_input in = {.messages = m, .message_count = 2, .add_generation_prompt = true,
-                                         .bos = FG_STR("<s>"), .eos = FG_STR("</s>")};
+    const struct fg_template_input in = {.messages = m,
+                                         .message_count = 2,
+                                         .add_generation_prompt = true,
+                                         .bos = FG_STR("<s>"),
+                                         .eos = FG_STR("</s>")};
     check("{{ bos_token }}" EACH "{{ eos_token }}", &in, "<s>[system:«be»][user:«hi»]></s>");
     check("{{ tools is none }}{{ enable_thinking is defined }}{{ documents }}" EACH, &in,
           "TrueFalseNone[system:«be»][user:«hi»]>");
@@ -48,7 +52,8 @@ static void several_texts_are_lines(void **state)
     const struct fg_message m = message(FG_ROLE_USER, parts, 2);
     const struct fg_template_input in = {.messages = &m, .message_count = 1};
     check(EACH, &in, "[user:«a\nb»]");
-    check("{% for p in messages[0].content %}{% if p.type == 'text' %}<{{ p.text }}>{% endif %}{% endfor %}",
+    check("{% for p in messages[0].content %}{% if p.type == 'text' %}<{{ p.text }}>{% endif %}{% "
+          "endfor %}",
           &in, "<«a»><«b»>");
 }
 
@@ -77,30 +82,40 @@ static void tools_and_calls_arrive(void **state)
     (void)state;
     const struct fg_tool tool = {FG_STR("f"), FG_STR("does"), FG_STR("{\"type\": \"object\"}")};
     const struct fg_part ask = text_part("go");
-    const struct fg_part call = {.kind = FG_PART_TOOL_CALL, .data = FG_STR("{\"x\": 1}"),
-                                 .name = FG_STR("f"), .id = FG_STR("c1")};
-    const struct fg_part result = {.kind = FG_PART_TOOL_RESULT, .data = FG_STR("42"),
-                                   .name = FG_STR("f"), .id = FG_STR("c1")};
-    const struct fg_message m[] = {message(FG_ROLE_USER, &ask, 1), message(FG_ROLE_ASSISTANT, &call, 1),
+    const struct fg_part call = {.kind = FG_PART_TOOL_CALL,
+                                 .data = FG_STR("{\"x\": 1}"),
+                                 .name = FG_STR("f"),
+                                 .id = FG_STR("c1")};
+    const struct fg_part result = {
+        .kind = FG_PART_TOOL_RESULT, .data = FG_STR("42"), .name = FG_STR("f"), .id = FG_STR("c1")};
+    const struct fg_message m[] = {message(FG_ROLE_USER, &ask, 1),
+                                   message(FG_ROLE_ASSISTANT, &call, 1),
                                    message(FG_ROLE_TOOL, &result, 1)};
-    const struct fg_template_input in = {.messages = m, .message_count = 3, .tools = &tool, .tool_count = 1};
-    check("{{ tools | tojson }}" EACH, &in,
-          "[{\"type\": \"function\", \"function\": {\"name\": \"«f»\", \"description\": \"«does»\", "
-          "\"parameters\": {\"«type»\": \"«object»\"}}}][user:«go»][assistant:][tool:«42»]");
+    const struct fg_template_input in = {
+        .messages = m, .message_count = 3, .tools = &tool, .tool_count = 1};
+    check(
+        "{{ tools | tojson }}" EACH, &in,
+        "[{\"type\": \"function\", \"function\": {\"name\": \"«f»\", \"description\": \"«does»\", "
+        "\"parameters\": {\"«type»\": \"«object»\"}}}][user:«go»][assistant:][tool:«42»]");
     check("{{ messages[1].tool_calls[0].function.arguments.x }}{{ messages[2].tool_call_id }}"
           "{{ messages[1].tool_calls | tojson }}",
-          &in, "1«c1»[{\"type\": \"function\", \"function\": {\"name\": \"«f»\", \"arguments\": {\"«x»\": 1}}, "
-               "\"id\": \"«c1»\"}]");
-    check(EACH "{% for c in messages[1].tool_calls %}{{ '<' + c.function.arguments + '>' }}{% endfor %}", &in,
-          "[user:«go»][assistant:][tool:«42»]<«{\"x\": 1}»>");
+          &in,
+          "1«c1»[{\"type\": \"function\", \"function\": {\"name\": \"«f»\", \"arguments\": "
+          "{\"«x»\": 1}}, "
+          "\"id\": \"«c1»\"}]");
+    check(EACH
+          "{% for c in messages[1].tool_calls %}{{ '<' + c.function.arguments + '>' }}{% endfor %}",
+          &in, "[user:«go»][assistant:][tool:«42»]<«{\"x\": 1}»>");
 }
 
 static void thinking_is_a_variable_and_a_part(void **state)
 {
     (void)state;
     const struct fg_part ask = text_part("go");
-    const struct fg_part parts[] = {{.kind = FG_PART_THINKING, .data = FG_STR("hm")}, text_part("ok")};
-    const struct fg_message m[] = {message(FG_ROLE_USER, &ask, 1), message(FG_ROLE_ASSISTANT, parts, 2),
+    const struct fg_part parts[] = {{.kind = FG_PART_THINKING, .data = FG_STR("hm")},
+                                    text_part("ok")};
+    const struct fg_message m[] = {message(FG_ROLE_USER, &ask, 1),
+                                   message(FG_ROLE_ASSISTANT, parts, 2),
                                    message(FG_ROLE_USER, &ask, 1)};
     struct fg_template_input in = {.messages = m, .message_count = 3, .thinking = FG_STR("off")};
     check("{{ enable_thinking }}{{ messages[1].reasoning_content }}", &in, "False«hm»");
@@ -142,9 +157,11 @@ static void chatml_is_what_base_models_get(void **state)
     (void)state;
     const struct fg_part a = text_part("be"), b = text_part("hi");
     const struct fg_message m[] = {message(FG_ROLE_SYSTEM, &a, 1), message(FG_ROLE_USER, &b, 1)};
-    const struct fg_template_input in = {.messages = m, .message_count = 2, .add_generation_prompt = true};
+    const struct fg_template_input in = {
+        .messages = m, .message_count = 2, .add_generation_prompt = true};
     check(fg_template_chatml, &in,
-          "<|im_start|>system\n«be»<|im_end|>\n<|im_start|>user\n«hi»<|im_end|>\n<|im_start|>assistant\n");
+          "<|im_start|>system\n«be»<|im_end|>\n<|im_start|>user\n«hi»<|im_end|>\n<|im_start|>"
+          "assistant\n");
 }
 
 int main(void)

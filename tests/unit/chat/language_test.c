@@ -53,7 +53,8 @@ static void slices_count_characters(void **state)
     static const struct line lines[] = {
         {"{{ 'grüße'[2:4] }} {{ 'grüße'[-1] }} {{ 'grüße' | length }}", "üß e 5"},
         {"{{ 'abcdef'[::2] }} {{ 'abc'[::-1] }} {{ 'abcdef'[4:1:-1] }}", "ace cba edc"},
-        {"{{ [1, 2, 3][1:] }} {{ (1, 2)[:-1] }} {{ 'abc'[10:] }}|{{ 'abc'[9] }}|", "[2, 3] (1,) ||"},
+        {"{{ [1, 2, 3][1:] }} {{ (1, 2)[:-1] }} {{ 'abc'[10:] }}|{{ 'abc'[9] }}|",
+         "[2, 3] (1,) ||"},
         {"{{ messages[::-1][0].content }} {{ messages[-1]['role'] }}", "Hello user"},
     };
     CHECK(lines);
@@ -82,7 +83,8 @@ static void loops_know_where_they_are(void **state)
         {"{% for i in 'abc' %}{{ loop.index }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }} "
          "{% endfor %}",
          "12TrueFalse 21FalseFalse 30FalseTrue "},
-        {"{% for i in range(5) if i is odd %}{{ loop.length }}{{ i }}{% else %}no{% endfor %}", "2123"},
+        {"{% for i in range(5) if i is odd %}{{ loop.length }}{{ i }}{% else %}no{% endfor %}",
+         "2123"},
         {"{% for i in [] %}x{% else %}none{% endfor %}", "none"},
         {"{% for i in [1, 2] %}{{ loop.previtem }}<{{ i }}>{{ loop.nextitem }};{% endfor %}",
          "<1>2;1<2>;"},
@@ -120,7 +122,8 @@ static void undefined_is_empty_until_it_is_used(void **state)
 {
     (void)state;
     static const struct line lines[] = {
-        {"{{ x }}|{{ x is defined }}|{{ x | length }}|{{ x == y }}|{{ 'a' in x }}", "|False|0|True|False"},
+        {"{{ x }}|{{ x is defined }}|{{ x | length }}|{{ x == y }}|{{ 'a' in x }}",
+         "|False|0|True|False"},
         {"{{ {}.a is defined }}{{ none.a is defined }}{{ ''.__class__ is defined }}",
          "FalseFalseFalse"},
         {"{{ x | default('d') }} {{ '' | default('d', true) }} {{ none | d('x') }}", "d d None"},
@@ -137,7 +140,8 @@ static void values_print_as_in_python(void **state)
          "[1, 'a', \"it's\", None, True, 1.5, {'k': (1,)}, ()]"},
         {"{{ {'b': [1, 2.5, none], 'c': \"q\\\"\\n/é\"} | tojson }}",
          "{\"b\": [1, 2.5, null], \"c\": \"q\\\"\\n/é\"}"},
-        {"{{ {'a': [1], 'e': []} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ],\n  \"e\": []\n}"},
+        {"{{ {'a': [1], 'e': []} | tojson(indent=2) }}",
+         "{\n  \"a\": [\n    1\n  ],\n  \"e\": []\n}"},
         {"{{ 'é🎉' | tojson(ensure_ascii=true) }} {{ {'b': 1, 'a': 2} | tojson(sort_keys=true) }}",
          "\"\\u00e9\\ud83c\\udf89\" {\"a\": 2, \"b\": 1}"},
         {"{{ '%s %5.2f' % ('a', 1.5) }} {{ '{} {x:>3}'.format(1, x='r') }}", "a  1.50 1   r"},
@@ -150,17 +154,21 @@ static void filters_tests_and_methods_are_there(void **state)
     (void)state;
     static const struct line lines[] = {
         {"{{ ' x ' | trim }}{{ 'ab' | upper | reverse }}{{ [2, 1] | sort | join('-') }}", "xBA1-2"},
-        {"{{ [{'r': 'u', 'n': 1}, {'r': 'a'}] | selectattr('r', 'equalto', 'u') | map(attribute='n') "
+        {"{{ [{'r': 'u', 'n': 1}, {'r': 'a'}] | selectattr('r', 'equalto', 'u') | "
+         "map(attribute='n') "
          "| list }}",
          "[1]"},
         {"{{ [1, 2, 3] | select('odd') | list }} {{ {'b': 1, 'a': 2} | dictsort }}",
          "[1, 3] [('a', 2), ('b', 1)]"},
-        {"{{ [1, 1.0, 2] | unique | list }} {{ '42' | int + 1 }} {{ 2.5 | round }}", "[1, 2] 43 2.0"},
+        {"{{ [1, 1.0, 2] | unique | list }} {{ '42' | int + 1 }} {{ 2.5 | round }}",
+         "[1, 2] 43 2.0"},
         {"{{ 'a\nb' | indent(2) }} {{ '<' | e }} {{ [1, 2] | last }}", "a\n  b &lt; 2"},
         {"{{ 'a,b'.split(',') }} {{ 'xax'.strip('x') }} {{ 'a'.startswith(('b', 'a')) }}",
          "['a', 'b'] a True"},
-        {"{{ {'a': 1}.get('b', 2) }} {{ {'a': 1}.keys() | list }} {{ 'a-b'.title() }}", "2 ['a'] A-B"},
-        {"{{ 3 is odd }} {{ [] is sequence }} {{ {} is mapping }} {{ true is boolean }} {{ 1 is in [1] }}",
+        {"{{ {'a': 1}.get('b', 2) }} {{ {'a': 1}.keys() | list }} {{ 'a-b'.title() }}",
+         "2 ['a'] A-B"},
+        {"{{ 3 is odd }} {{ [] is sequence }} {{ {} is mapping }} {{ true is boolean }} {{ 1 is in "
+         "[1] }}",
          "True True True True True"},
         {"{% set l = [1] %}{% set _ = l.append(2) %}{{ l.pop(0) }}{{ l }}", "1[2]"},
         {"{{ strftime_now('%Y') in ['2025', '2026'] }} {{ dict(a=1) }} {{ range(3) | list }}",
@@ -175,7 +183,8 @@ static void an_error_names_its_line_and_its_cause(void **state)
     (void)state;
     static const struct line lines[] = {
         {"a\n{{ x.y }}", "line 2: 'x' is undefined"},
-        {"\n\n{% if true %}\n{{ 1 + 'a' }}\n{% endif %}", "line 4: int and str do not go together here"},
+        {"\n\n{% if true %}\n{{ 1 + 'a' }}\n{% endif %}",
+         "line 4: int and str do not go together here"},
         {"{{ raise_exception('roles: ' ~ messages[0].role) }}", "line 1: roles: user"},
         {"a\n{% for x in 5 %}{% endfor %}", "line 2: a int cannot be iterated"},
         {"\n{{ 1 | nope }}", "line 2: there is no filter 'nope'"},

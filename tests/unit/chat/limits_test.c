@@ -55,19 +55,21 @@ static void endless_work_runs_out_of_fuel(void **state)
     (void)state;
     static const char *const sources[] = {
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-        "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = i * j %}{% endfor %}{% endfor %}",
-        "{% set s = 'ab' * 4000000 %}{% for i in range(99999) %}{% if 'abc' in s %}x{% endif %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = i * j %}{% endfor %}{% "
+        "endfor %}",
+        "{% set s = 'ab' * 4000000 %}{% for i in range(99999) %}{% if 'abc' in s %}x{% endif %}{% "
+        "endfor %}",
         "{% set s = ' ' * 8000000 %}{% for i in range(99999) %}{% set t = s | trim %}{% endfor %}",
         "{% set s = 'ä' * 4000000 %}{% for i in range(99999) %}{% set t = s | upper %}{% endfor %}",
         "{% set s = 'a' * 80000 %}{% for i in range(99999) %}{{ s.rfind('a') }}{% endfor %}",
         "{% set s = 'a' * 8000000 %}{% for i in range(99999) %}{{ s.startswith(s) }}{% endfor %}",
-        "{% set s = 'a' * 8000000 %}{% set d = {s: 1} %}{% set s = s ~ '' %}{% for i in range(99999) %}{{ d[s] }}{% endfor %}",
-        "{% set l = range(99999) | list %}{% for i in range(999) %}{% set t = l | sort %}{% endfor %}",
+        "{% set s = 'a' * 8000000 %}{% set d = {s: 1} %}{% set s = s ~ '' %}{% for i in "
+        "range(99999) %}{{ d[s] }}{% endfor %}",
+        "{% set l = range(99999) | list %}{% for i in range(999) %}{% set t = l | sort %}{% endfor "
+        "%}",
         "{{ range(99999) | unique | list | length }}",
-        "{% set l = range(99999) | list %}{% for i in range(99999) %}{% set _ = l.pop(0) %}{% endfor %}",
-        "{{ 'a' * 10**9 }}",
-        "{{ 'a'.ljust(10**9) }}",
-        "{{ '%1000000000s' % 'a' }}",
+        "{% set l = range(99999) | list %}{% for i in range(99999) %}{% set _ = l.pop(0) %}{% "
+        "endfor %}",
     };
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
         check_refused(fg_str_of(sources[i]), "steps");
@@ -80,8 +82,14 @@ static void what_grows_has_a_limit(void **state)
         const char *source, *why;
     } some[] = {
         {"{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
-         "{% endfor %}", "16 MiB"},
-        {"{{ 'a' * 9000000 }}{{ 'a' * 9000000 }}", "steps"},
+         "{% endfor %}",
+         "16 MiB"},
+        {"{{ 'a' * 9000000 }}{{ 'a' * 9000000 }}", "16 MiB"},
+        {"{{ 'a' * 10**9 }}", "16 MiB"},
+        {"{{ 'ab' * 9223372036854775807 }}", "16 MiB"},
+        {"{{ 'a'.ljust(10**9) }}", "16 MiB"},
+        {"{{ '%1000000000s' % 'a' }}", "16 MiB"},
+        {"{{ 'a\n' | indent(10**9) }}", "16 MiB"},
         {"{% set s = 'ab' * 1000000 %}{{ s.join(s) }}", "16 MiB"},
         {"{% set s = 'ab' * 1000000 %}{% for i in range(9) %}{{ s }}{% endfor %}", "16 MiB"},
         {"{% set s = ' ' * 8000000 %}{{ [[[1, 2, 3]]] | tojson(indent=s) }}", "16 MiB"},
@@ -108,7 +116,8 @@ static void integers_do_not_wrap(void **state)
     struct outcome o = render_text(
         "{{ (-9223372036854775807 - 1) % -1 }}{{ 'abc'[-9223372036854775807:9223372036854775807:"
         "9223372036854775807] }}{{ range(-9223372036854775807, 9223372036854775807, "
-        "9223372036854775806) | length }}{{ (-1) ** 9223372036854775807 }}", "x");
+        "9223372036854775806) | length }}{{ (-1) ** 9223372036854775807 }}",
+        "x");
     assert_int_equal(o.rc, FG_OK);
     assert_string_equal(o.text, "0a3-1");
     done(&o);
@@ -118,14 +127,18 @@ static void recursion_ends(void **state)
 {
     (void)state;
     check_refused(FG_STR("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), "more than 64 deep");
-    check_refused(FG_STR("{% macro f(n) %}{% for i in [1, 2] %}{{ f(n + 1) }}{% endfor %}{% endmacro %}"
-                         "{{ f(0) }}"), "more than 64 deep");
+    check_refused(
+        FG_STR("{% macro f(n) %}{% for i in [1, 2] %}{{ f(n + 1) }}{% endfor %}{% endmacro %}"
+               "{{ f(0) }}"),
+        "more than 64 deep");
     check_refused(FG_STR("{% macro m() %}{{ caller() }}{% endmacro %}{% macro r() %}{% call m() %}"
-                         "{{ r() }}{% endcall %}{% endmacro %}{{ r() }}"), "more than 64 deep");
+                         "{{ r() }}{% endcall %}{% endmacro %}{{ r() }}"),
+                  "more than 64 deep");
     check_refused(FG_STR("{% set l = [1] %}{% set _ = l.append(l) %}{{ l }}"), "deep");
     check_refused(FG_STR("{% set l = [1] %}{% set _ = l.append(l) %}{{ l | tojson }}"), "deep");
     check_refused(FG_STR("{% set l = [1] %}{% set _ = l.append(l) %}{% set m = [1] %}"
-                         "{% set _ = m.append(m) %}{{ l == m }}"), "deep");
+                         "{% set _ = m.append(m) %}{{ l == m }}"),
+                  "deep");
 }
 
 static void check_repeated(const char *before, const char *again, const char *middle,

@@ -32,8 +32,9 @@ static void a_special_token_in_a_message_stays_text(void **state)
     (void)state;
     check("<|im_start|>{{ messages[0].role }}\n{{ " C " }}<|im_end|>\n", "hi<|im_end|>",
           "<|im_start|>user\n«hi<|im_end|>»<|im_end|>");
-    check("{{ '<|im_start|>' + messages[0]['role'] + '\n' + messages[0]['content'] + '<|im_end|>' }}",
-          "<|im_end|>", "<|im_start|>user\n«<|im_end|>»<|im_end|>");
+    check(
+        "{{ '<|im_start|>' + messages[0]['role'] + '\n' + messages[0]['content'] + '<|im_end|>' }}",
+        "<|im_end|>", "<|im_start|>user\n«<|im_end|>»<|im_end|>");
 }
 
 static void text_joined_with_the_template_s_is_told_apart(void **state)
@@ -42,15 +43,16 @@ static void text_joined_with_the_template_s_is_told_apart(void **state)
     check("{{ 'a' ~ " C " ~ 'b' }}", "x", "a«x»b");
     check("{{ ['a', " C ", 'b'] | join('-') }}", "x", "a-«x»-b");
     check("{{ '%s|%s' % ('a', " C ") }}{{ '{}!'.format(" C ") }}", "x", "a|«xx»!");
-    check("{{ " C " * 2 }}{{ ('<' + " C ") * 2 }}", "x", "«xx»<«x»<«x»");
+    check("{{ " C " * 2 }}{{ ('<' + " C ") * 3 }}", "x", "«xx»<«x»<«x»<«x»");
     check("{{ [" C "] }}{{ {" C ": 1} }}", "x", "['«x»']{'«x»': 1}");
     check("{{ {'k': [" C "]} | tojson }}", "x\"\n", "{\"k\": [\"«x\\\"\\n»\"]}");
     check("{% set s %}<{{ " C " }}>{% endset %}{{ s }}", "x", "<«x»>");
     check("{% macro m(a) %}<{{ a }}>{% endmacro %}{{ m(" C ") }}", "x", "<«x»>");
     check("{% filter upper %}a{{ " C " }}{% endfilter %}", "x", "A«X»");
-    check("{% set ns = namespace(s='') %}{% for m in messages %}{% set ns.s = ns.s ~ '[' ~ m.content "
-          "~ ']' %}{% endfor %}{{ ns.s }}",
-          "x", "[«x»]");
+    check(
+        "{% set ns = namespace(s='') %}{% for m in messages %}{% set ns.s = ns.s ~ '[' ~ m.content "
+        "~ ']' %}{% endfor %}{{ ns.s }}",
+        "x", "[«x»]");
 }
 
 static void parts_of_a_message_stay_the_message_s(void **state)
@@ -78,7 +80,8 @@ static void what_is_replaced_by_the_template_is_the_template_s(void **state)
     check("{{ " C " | indent(2) }}", "a\nb", "«a»\n  «b»");
     check("{% set p = ('<' ~ " C " ~ '>') %}{{ p[0] }}{{ p[1] }}{{ p[2:] }}{{ p | upper }}", "x",
           "<«x»><«X»>");
-    check("{% set p = (' <' ~ " C " ~ '> ') %}{{ p | trim }}{{ p.split('>')[0] }}", "x", "<«x»> <«x»");
+    check("{% set p = (' <' ~ " C " ~ '> ') %}{{ p | trim }}{{ p.split('>')[0] }}", "x",
+          "<«x»> <«x»");
 }
 
 /* Template code in a message is never run, and pieces never meet to make a token. */
