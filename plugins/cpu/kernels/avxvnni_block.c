@@ -12,6 +12,7 @@ X2_KERNEL(q5_0, FG_TRAITS_Q5_0)
 X2_KERNEL(q5_1, FG_TRAITS_Q5_1)
 X2_KERNEL(q8_0, FG_TRAITS_Q8_0)
 X2_KERNEL(iq4_nl, FG_TRAITS_IQ4_NL)
+X2_KERNEL(mxfp4, FG_TRAITS_MXFP4)
 X2_PANEL(panel_mins, FG_TRAITS_Q4_1)
 X2_PANEL(panel_centred, FG_TRAITS_Q8_0)
 
@@ -22,6 +23,7 @@ const struct fg_group_kernel fg_avxvnni_block[FG_GROUP_TYPES] = {
     [FG_Q5_1] = X2_ENTRY(q5_1, panel_mins),
     [FG_Q8_0] = X2_ENTRY(q8_0, panel_centred),
     [FG_IQ4_NL] = X2_ENTRY(iq4_nl, panel_centred),
+    [FG_MXFP4] = X2_ENTRY(mxfp4, panel_centred),
 };
 #else
 typedef int fg_avxvnni_block_is_empty;

@@ -9,14 +9,17 @@
 #include "cpu/kernels/panel.h"
 #include "engine/gguf/quant.h"
 
-const uint8_t fg_group_table[16] = {1,   24,  45,  63,  79,  93,  106, 118,
-                                    129, 141, 153, 166, 181, 197, 217, 241};
+const uint8_t fg_group_tables[2][16] = {
+    {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241},
+    {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116},
+};
 
 static const struct fg_group_traits traits[] = {
     [FG_Q4_0] = FG_TRAITS_Q4_0, [FG_Q4_1] = FG_TRAITS_Q4_1,     [FG_Q5_0] = FG_TRAITS_Q5_0,
     [FG_Q5_1] = FG_TRAITS_Q5_1, [FG_Q8_0] = FG_TRAITS_Q8_0,     [FG_Q2_K] = FG_TRAITS_Q2_K,
     [FG_Q3_K] = FG_TRAITS_Q3_K, [FG_Q4_K] = FG_TRAITS_Q4_K,     [FG_Q5_K] = FG_TRAITS_Q5_K,
     [FG_Q6_K] = FG_TRAITS_Q6_K, [FG_IQ4_NL] = FG_TRAITS_IQ4_NL, [FG_IQ4_XS] = FG_TRAITS_IQ4_XS,
+    [FG_MXFP4] = FG_TRAITS_MXFP4,
 };
 
 static uint16_t u16_at(const uint8_t *p)
@@ -63,6 +66,14 @@ static float f16_of(const uint8_t *p, uint32_t lane)
     return fg_f16_to_f32(u16_at(p + (size_t)lane * 2));
 }
 
+/* 2^(e - 128); the two smallest are subnormal. */
+static float power_of(uint8_t e)
+{
+    union { uint32_t u; float f; } v;
+    v.u = e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23;
+    return v.f;
+}
+
 /* The products are formed as fg_dequantize forms them: equal to the bit. */
 static void group_row(const struct fg_matrix *w, uint32_t row, float *out)
 {
@@ -83,9 +94,11 @@ static void group_row(const struct fg_matrix *w, uint32_t row, float *out)
         for (uint32_t i = 0; i < 32; i++) {
             uint32_t run = i / (32 / runs);
             int q = get_quant(t, p, lane, i);
-            q = (t.table ? fg_group_table[q] : q) - t.offset;
+            q = (t.table ? fg_group_tables[t.table - 1][q] : q) - t.offset;
             float scale = d, min = 0;
-            if (!t.super) {
+            if (t.exponent) {
+                scale = power_of(sc[lane]);
+            } else if (!t.super) {
                 scale = f16_of(sc, lane);
                 min = t.mins ? f16_of(sc + 32, lane) : 0;
             } else if (t.joined) {

@@ -74,6 +74,14 @@ static void pack_nibbles(struct place *p, const uint8_t *b) /* Q4_0, Q4_1, IQ4_N
     next_record(p);
 }
 
+static void pack_mxfp4(struct place *p, const uint8_t *b)
+{
+    p->at[fg_group_quants(p->t) + p->lane] = b[0];
+    for (uint32_t j = 0; j < 4; j++)
+        put_word(p, j, word(b + 1 + j * 4));
+    next_record(p);
+}
+
 static void pack_nibbles_bit(struct place *p, const uint8_t *b) /* Q5_0, Q5_1 */
 {
     b = block_scales(p, b);
@@ -220,6 +228,7 @@ static const pack_fn packers[] = {
     [FG_Q5_0] = pack_nibbles_bit, [FG_Q5_1] = pack_nibbles_bit, [FG_Q8_0] = pack_q8_0,
     [FG_Q2_K] = pack_q2_k,        [FG_Q3_K] = pack_q3_k,     [FG_Q4_K] = pack_q4_k,
     [FG_Q5_K] = pack_q5_k,        [FG_Q6_K] = pack_q6_k,     [FG_IQ4_XS] = pack_iq4_xs,
+    [FG_MXFP4] = pack_mxfp4,
 };
 
 void fg_group_pack(const struct fg_matrix *w, struct fg_group_traits t, const uint8_t *rows,

@@ -48,7 +48,7 @@ void fg_group_multiply(const struct fg_matrix *, struct fg_group_traits,
                        const struct fg_group_kernel *, const void *act, const struct fg_product *);
 
 /* By type; an entry without `panel` does not exist. Blocks of 32, then blocks of 256. */
-#define FG_GROUP_TYPES 24 /* the highest of these types + 1 */
+#define FG_GROUP_TYPES 40 /* the highest of these types + 1 */
 extern const struct fg_group_kernel fg_vnni_block[FG_GROUP_TYPES], fg_vnni_super[FG_GROUP_TYPES];
 extern const struct fg_group_kernel fg_avx2_block[FG_GROUP_TYPES], fg_avx2_super[FG_GROUP_TYPES];
 extern const struct fg_group_kernel fg_avxvnni_block[FG_GROUP_TYPES],

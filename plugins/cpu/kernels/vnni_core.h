@@ -37,7 +37,8 @@ VNNI INLINE void vnni_unpack(struct fg_group_traits t, const uint8_t *p, int h, 
     }
     if (t.table) {
         const __m512i values =
-            _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)fg_group_table));
+            _mm512_broadcast_i32x4(_mm_loadu_si128(
+                (const __m128i *)(const void *)fg_group_tables[t.table - 1]));
         for (int j = 0; j < 4; j++)
             w[j] = _mm512_shuffle_epi8(values, w[j]);
     }
@@ -80,7 +81,11 @@ VNNI INLINE __m512 vnni_u8(const uint8_t *p, bool is_signed)
 VNNI INLINE void vnni_scales(struct fg_group_traits t, const uint8_t *p, int r, __m512 dd,
                              __m512 mm, __m512 *d, __m512 *m)
 {
-    if (!t.super) {
+    if (t.exponent) { /* 2^(e - 128), or 0 for the two smallest */
+        __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+        e = _mm512_sub_epi32(_mm512_max_epi32(e, _mm512_set1_epi32(1)), _mm512_set1_epi32(1));
+        *d = _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
+    } else if (!t.super) {
         *d = vnni_f16(p);
         if (t.mins)
             *m = vnni_f16(p + 32);

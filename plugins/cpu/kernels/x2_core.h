@@ -96,7 +96,7 @@ X2 INLINE __m256i x2_unpack(struct x2_shape s, const uint8_t *p, int h, int j)
                              _mm256_set1_epi8(3));
     if (t.table) {
         __m256i values = _mm256_broadcastsi128_si256(
-            _mm_loadu_si128((const __m128i *)(const void *)fg_group_table));
+            _mm_loadu_si128((const __m128i *)(const void *)fg_group_tables[t.table - 1]));
         w = _mm256_shuffle_epi8(is_signed ? _mm256_xor_si256(values, flip) : values, w);
     }
     if (t.high == 1)
@@ -228,7 +228,12 @@ X2 INLINE void x2_unpack_scales(struct x2_shape s, const uint8_t *p, int r, int 
 {
     const struct fg_group_traits t = s.t;
     p += fg_group_quants(t);
-    if (!t.super) {
+    if (t.exponent) { /* 2^(e - 128), or 0 for the two smallest */
+        __m256i e = _mm256_cvtepu8_epi32(
+            _mm_loadl_epi64((const __m128i *)(const void *)(p + h * 8)));
+        e = _mm256_sub_epi32(_mm256_max_epi32(e, _mm256_set1_epi32(1)), _mm256_set1_epi32(1));
+        *d = _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+    } else if (!t.super) {
         *d = x2_f16(p + h * 16);
         if (t.mins)
             *m = x2_f16(p + 32 + h * 16);
