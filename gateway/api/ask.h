@@ -52,7 +52,7 @@ struct fg_ask {
     int8_t stream, include_usage, logprobs, echo, raw, truncate, shift, ignore_eos, cache_prompt,
         verbose, render_only, add_special, parse_special, with_pieces, parallel_tools;
     struct fg_str system, suffix, prompt, template_text, encoding;
-    bool has_thinking, has_tool_choice_force;
+    bool has_thinking, has_tools, has_tool_choice_force;
     bool keep_alive_set;
     int64_t keep_alive_ns;
 };

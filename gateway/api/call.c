@@ -193,6 +193,11 @@ bool fg_call_look(struct fg_call *call)
     return true;
 }
 
+bool fg_call_is_bare(const struct fg_call *call)
+{
+    return call->entry && !call->entry->metadata && !call->entry->error.len;
+}
+
 bool fg_call_find(struct fg_call *call, struct fg_str model)
 {
     bool invalid = false;

@@ -121,6 +121,8 @@ void fg_call_fail(struct fg_call *, const struct fg_fault *);
 /* The hub looks for models that came lately, then the route runs again from its start. False: it
  * has done so already. */
 bool fg_call_look(struct fg_call *);
+/* The entry's file was not looked into yet: its family, sizes and abilities are not known. */
+bool fg_call_is_bare(const struct fg_call *);
 /* Looks the model up; false: it answered with the dialect's error, or will run again. */
 bool fg_call_find(struct fg_call *, struct fg_str model);
 /* Starts the job that call->ask describes (only a load when its op is FG_ASK_LOAD). */

@@ -55,9 +55,15 @@ static bool take_empty_list(struct fg_parse *p, const struct fg_json_value *v,
         return fg_parse_type(p, f->name, v, "[]interface {}");
     if (!fg_json_next(&p->json, NULL))
         return p->json.status == FG_OK;
-    struct fg_str model = fg_cut64(p->ask->model);
-    if (fg_str_is(fg_str_of(f->name), "tools"))
-        return fg_parse_fault(p, f->name, "%.*s does not support tools", FG_STR_ARG(model));
+    if (fg_str_is(fg_str_of(f->name), "tools")) { /* refused once the model is known */
+        struct fg_json_value item;
+        p->ask->has_tools = true;
+        do {
+            fg_json_read(&p->json, &item);
+            fg_json_skip(&p->json, &item);
+        } while (fg_json_next(&p->json, NULL));
+        return p->json.status == FG_OK;
+    }
     return fg_parse_fault(p, f->name, "images: this model does not support multimodal input");
 }
 
@@ -162,6 +168,12 @@ static bool prepare(struct fg_call *call, bool model_required)
                               : refuse(call, 404, "model '' not found");
     if (!fg_call_find(call, a->model))
         return false;
+    if (a->has_tools) {
+        char text[160];
+        struct fg_str name = fg_cut64(call->entry->full_name);
+        snprintf(text, sizeof(text), "%.*s does not support tools", FG_STR_ARG(name));
+        return refuse(call, 400, text);
+    }
     if (a->has_thinking) {
         char text[160];
         struct fg_str name = fg_cut64(a->model);

@@ -376,7 +376,7 @@ void fg_ollama_show(struct fg_call *call)
         fg_call_fail(call, &f);
         return;
     }
-    if (!find_canonical(call))
+    if (!find_canonical(call) || (fg_call_is_bare(call) && fg_call_look(call)))
         return;
     bool verbose = call->ask->verbose == FG_FLAG_TRUE;
     struct fg_hub_inspect *handle = fg_hub_inspect(

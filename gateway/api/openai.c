@@ -465,7 +465,8 @@ void fg_openai_model(struct fg_call *call)
     struct fg_ask ask = {.model = call->rest};
     struct fg_buf b = {0};
     call->ask = &ask;
-    if (fg_call_find(call, call->rest) && call->entry) {
+    if (fg_call_find(call, call->rest) && call->entry &&
+        !(fg_call_is_bare(call) && fg_call_look(call))) {
         put_model(&b, call->entry);
         fg_call_reply_json(call, &b);
     }

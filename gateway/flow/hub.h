@@ -44,8 +44,8 @@ const struct fg_catalog *fg_hub_catalog(struct fg_hub *); /* retained for the ca
 void fg_catalog_release(const struct fg_catalog *);         /* [any] */
 uint32_t fg_catalog_count(const struct fg_catalog *);       /* newest first */
 const struct fg_model_entry *fg_catalog_at(const struct fg_catalog *, uint32_t index);
-/* One look at the disk (no oftener than every 100 ms) and at what backends tell of, so that the
- * next snapshot has what is there now. done() comes on the worker, exactly once, and cannot be
+/* One look at the disk (no oftener than every 100 ms), at what backends tell of and at what files
+ * say (2 s at most), so that the next snapshot has what is there now. done() comes on the worker, exactly once, and cannot be
  * called off. */
 void fg_hub_look(struct fg_hub *, struct fg_worker *, void (*done)(void *ctx), void *ctx);
 /* Names as contract/ollama.md section 9 says (case-insensitive, default tag, host, namespace).

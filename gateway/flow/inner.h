@@ -204,7 +204,9 @@ void fg_keeper_stop(struct fg_hub *);
 /* inspect.c: the next file that was not inspected yet; keeper's thread */
 void fg_inspect_next(struct fg_hub *);
 void fg_inspect_collect(struct fg_hub *);
-struct fg_facts *fg_inspect_known(struct fg_hub *, const struct fg_store_model *);
+/* Until when it is worth waiting for files that were not looked into yet; 0: there is none. */
+uint64_t fg_inspect_wait_until(const struct fg_hub *, uint64_t now_ns);
+struct fg_facts *fg_inspect_known(const struct fg_hub *, const struct fg_store_model *);
 
 /* settings.c */
 int32_t fg_settings_copy(const struct fg_conf *, struct fg_settings *, struct fg_error *);

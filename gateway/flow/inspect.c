@@ -13,7 +13,7 @@
 #include "obs/log.h"
 #include "util/error.h"
 
-enum { MAX_JSON = 64 << 20 };
+enum { MAX_JSON = 64 << 20, WAIT_MS = 2000 /* after a scan */ };
 
 /* ---- in the background ----------------------------------------------------------------------- */
 
@@ -70,7 +70,7 @@ static void run_look(struct fg_task *task)
     fg_hub_poke(hub);
 }
 
-struct fg_facts *fg_inspect_known(struct fg_hub *hub, const struct fg_store_model *m)
+struct fg_facts *fg_inspect_known(const struct fg_hub *hub, const struct fg_store_model *m)
 {
     FG_LIST_EACH (node, next, &hub->facts) {
         struct fg_facts *f = FG_CONTAINER(node, struct fg_facts, node);
@@ -145,6 +145,19 @@ static int32_t usable_slot(const struct fg_hub *hub, uint32_t refused)
             return (int32_t)i;
     }
     return -1;
+}
+
+uint64_t fg_inspect_wait_until(const struct fg_hub *hub, uint64_t now_ns)
+{
+    const uint64_t end = hub->scanned_ns + WAIT_MS * FG_NS_PER_MS;
+    if (end <= now_ns || (!hub->inspecting && usable_slot(hub, hub->no_inspect) < 0))
+        return 0;
+    for (uint32_t i = 0; i < hub->list.count; i++) {
+        const struct fg_store_model *m = &hub->list.items[i];
+        if (!m->error.len && m->path.len && !fg_inspect_known(hub, m))
+            return end;
+    }
+    return 0;
 }
 
 void fg_inspect_next(struct fg_hub *hub)

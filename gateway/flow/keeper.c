@@ -204,15 +204,17 @@ static uint64_t turn(struct fg_hub *hub)
     const uint64_t old_ns = asked ? UNKNOWN_MS * FG_NS_PER_MS : FG_CHECK_NS;
     if (forced || !hub->scanned_ns || fg_clock_ns() - hub->checked_ns > old_ns)
         scan(hub, forced);
+    fg_inspect_next(hub);
     const uint64_t listed_ns = fg_listed_wait_until(hub, fg_clock_ns());
-    if (asked && !listed_ns) {
+    const uint64_t inspected_ns = asked ? fg_inspect_wait_until(hub, fg_clock_ns()) : 0;
+    if (asked && !listed_ns)
         wake_scanners(hub);
+    if (asked && !listed_ns && !inspected_ns)
         wake_lookers(hub);
-    }
     if (!listed_ns)
         preload(hub);
-    fg_inspect_next(hub);
-    return listed_ns ? listed_ns : FG_NEVER;
+    const uint64_t again = listed_ns ? listed_ns : inspected_ns;
+    return again ? again : FG_NEVER;
 }
 
 static void wait_for_work(struct fg_hub *hub, uint64_t next_ns)

@@ -148,7 +148,11 @@ static void errors_have_the_contracts_texts(void **state)
     assert_error("/api/generate", "{\"model\":\"vec\",\"prompt\":\"x\"}", 400, "\"vec\" does not support generate");
     assert_error("/api/embed", "{\"model\":\"smol:135m\",\"input\":\"x\"}", 501, "embeddings");
     assert_error("/api/embed", "{\"model\":\"vec\",\"input\":[1]}", 400, "invalid input type");
-    assert_error("/api/chat", CHAT(",\"tools\":[{}]"), 400, "does not support tools");
+    assert_error("/api/chat", CHAT(",\"tools\":[{\"a\":[1,{}]},{}]"), 400,
+                 "registry.ollama.ai/library/smol:135m does not support tools");
+    assert_error("/api/chat", "{\"tools\":[{}],\"model\":\"nope\",\"messages\":[]}", 404,
+                 "model 'nope' not found");
+    assert_error("/api/chat", "{\"tools\":[{},\"model\":\"smol:135m\"}", 400, "");
     assert_error("/api/chat", CHAT(",\"think\":true"), 400, "\"smol:135m\" does not support thinking");
     assert_error("/api/chat", CHAT(",\"think\":\"huge\""), 400, "\"low\"");
     assert_error("/api/chat", CHAT(",\"format\":\"json\""), 400, "format");
