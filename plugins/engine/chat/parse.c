@@ -25,6 +25,8 @@ struct fg_node *fg_parser_fail(struct fg_parser *p, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    bool broken;
+    text[fg_utf8_valid(fg_str_of(text), &broken)] = '\0'; /* a name in it may have been cut */
     p->status = fg_fail(p->err, FG_INVALID, "line %u: %s", p->token->line, text);
     p->token = &end_token;
     return NULL;

@@ -16,6 +16,8 @@ void fg_run_fail(struct fg_run *r, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    bool broken;
+    text[fg_utf8_valid(fg_str_of(text), &broken)] = '\0'; /* names in it may have been cut */
     r->status = fg_fail(&r->error, FG_INVALID, "line %u: %s", r->line, text);
     r->fuel = 0;
 }

@@ -214,6 +214,23 @@ static void an_error_names_its_line_and_its_cause(void **state)
     }
 }
 
+static void a_cut_message_is_valid_utf8(void **state)
+{
+    (void)state;
+    static const char *const sources[] = {
+        "{{ raise_exception('x' ~ 'ä' * 150) }}",
+        "{% äääääääääääääääääääääxääääääääääääääääääääääää %}",
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct outcome o = render_text(sources[i], "Hello");
+        bool broken;
+        assert_int_equal(o.rc, FG_INVALID);
+        const struct fg_str text = fg_str_of(o.err.text);
+        assert_int_equal(fg_utf8_valid(text, &broken), text.len);
+        done(&o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +243,7 @@ int main(void)
         cmocka_unit_test(values_print_as_in_python),
         cmocka_unit_test(filters_tests_and_methods_are_there),
         cmocka_unit_test(an_error_names_its_line_and_its_cause),
+        cmocka_unit_test(a_cut_message_is_valid_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
