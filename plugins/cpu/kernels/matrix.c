@@ -11,6 +11,8 @@
 #include "engine/gguf/quant.h"
 #include "util/error.h"
 
+#define MOST_WEIGHTS ((uint64_t)1 << 44) /* sizes below stay far from overflowing */
+
 static const struct fg_kernel_ops *ops_of(const struct fg_matrix *w)
 {
     return w->ops;
@@ -30,7 +32,7 @@ int32_t fg_matrix_plan(int32_t type, uint32_t n, uint32_t k, enum fg_isa isa, bo
         return fg_fail(err, FG_UNSUPPORTED, "tensor type %d is unknown", (int)type);
     if (!info->computes)
         return fg_fail(err, FG_UNSUPPORTED, "tensor type %s is not supported", info->name);
-    if (n == 0 || k == 0 || k % info->block != 0)
+    if (n == 0 || k == 0 || k % info->block != 0 || (uint64_t)n * k > MOST_WEIGHTS)
         return fg_fail(err, FG_INVALID, "a matrix of %u rows of %u %s weights is not possible", n, k,
                        info->name);
     struct fg_matrix w = {.type = type, .isa = isa, .exact = exact, .n = n, .k = k};

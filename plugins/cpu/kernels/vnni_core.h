@@ -113,41 +113,59 @@ VNNI INLINE const uint8_t *vnni_header(struct fg_group_traits t, const uint8_t *
     return p + fg_group_header(t);
 }
 
-/* Half h of a record by a few rows. */
-VNNI INLINE void vnni_half(struct fg_group_traits t, int rows, int h, bool centre,
-                           const uint8_t *p, const uint8_t *act, __m512i acc[8])
+/* acc[i] += w by values 16h .. 16h+15 of row i of `count`. From 5 rows on, loads are the limit
+ * (each broadcast is one), so the second half loads 4 words at once and shuffles; that is 20 to 40 %
+ * faster on Zen 5. */
+VNNI INLINE void vnni_dots(int rows, int count, int h, const __m512i w[4], const uint8_t *q,
+                           __m512i acc[8])
 {
-    __m512i w[4];
-    vnni_unpack(t, p, h, w);
-    if (centre)
-        vnni_centre(t, w);
+    if (rows >= 5 && h == 1) {
+#pragma GCC unroll 8
+        for (int i = 0; i < count; i++) {
+            const __m512i four = _mm512_broadcast_i32x4(
+                _mm_loadu_si128((const __m128i *)(const void *)(q + i * 32 + 16)));
+            acc[i] = _mm512_dpbusd_epi32(acc[i], w[0], _mm512_shuffle_epi32(four, 0x00));
+            acc[i] = _mm512_dpbusd_epi32(acc[i], w[1], _mm512_shuffle_epi32(four, 0x55));
+            acc[i] = _mm512_dpbusd_epi32(acc[i], w[2], _mm512_shuffle_epi32(four, 0xaa));
+            acc[i] = _mm512_dpbusd_epi32(acc[i], w[3], _mm512_shuffle_epi32(four, 0xff));
+        }
+        return;
+    }
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++)
 #pragma GCC unroll 8
-        for (int i = 0; i < rows; i++)
-            acc[i] =
-                _mm512_dpbusd_epi32(acc[i], w[j], vnni_four(act + i * 32 + (4 * h + j) * 4));
+        for (int i = 0; i < count; i++)
+            acc[i] = _mm512_dpbusd_epi32(acc[i], w[j], vnni_four(q + i * 32 + (4 * h + j) * 4));
 }
 
-/* Run r of a record by a few rows. The offset of signed weights comes off for each row, or, from 3
- * rows on, is made 128 with an addition to each vector: then the integer sum starts at minus. */
-VNNI INLINE void vnni_run(struct fg_group_traits t, int rows, int r, const uint8_t *p,
-                          const uint8_t *act, __m512 d, __m512 m, __m512 v[8], __m512 sum[8])
+/* Run r of a record by rows [first, first + count) of a tile of `rows`. The offset of signed weights
+ * comes off for each row, or, from 3 rows on, is made 128 with an addition to each vector: then the
+ * integer sum starts at minus (act.h). */
+VNNI INLINE void vnni_run(struct fg_group_traits t, int rows, int first, int count, int r,
+                          const uint8_t *p, const uint8_t *act, __m512 d, __m512 m, __m512 *v,
+                          __m512 *sum)
 {
-    const float *tail = (const float *)(const void *)(act + rows * 32);
+    const float *tail = (const float *)(const void *)(act + rows * 32) + first;
     const float *all = tail + (t.runs == 1 ? FG_ACT8_ALL : FG_ACT8_LOW + r) * rows;
     const int32_t *minus = (const int32_t *)(const void *)tail +
                            (t.runs == 1 ? FG_ACT8_MINUS_ALL : FG_ACT8_MINUS_LOW + r) * rows;
     const bool centre = !t.mins && (t.offset == 128 || rows >= 3);
-    __m512i acc[8];
-    for (int i = 0; i < rows; i++)
+    __m512i acc[8], w[4];
+    for (int i = 0; i < count; i++)
         acc[i] = centre ? _mm512_set1_epi32(minus[i]) : _mm512_setzero_si512();
-    vnni_half(t, rows, r, centre, p, act, acc);
-    if (t.runs == 1)
-        vnni_half(t, rows, 1, centre, p, act, acc);
+    vnni_unpack(t, p, r, w);
+    if (centre)
+        vnni_centre(t, w);
+    vnni_dots(rows, count, r, w, act + first * 32, acc);
+    if (t.runs == 1) {
+        vnni_unpack(t, p, 1, w);
+        if (centre)
+            vnni_centre(t, w);
+        vnni_dots(rows, count, 1, w, act + first * 32, acc);
+    }
     if (!t.mins)
         m = _mm512_mul_ps(d, _mm512_set1_ps((float)-t.offset));
-    for (int i = 0; i < rows; i++) {
+    for (int i = 0; i < count; i++) {
         __m512 dot = _mm512_cvtepi32_ps(acc[i]);
         v[i] = r == 0 ? _mm512_mul_ps(dot, d) : _mm512_fmadd_ps(dot, d, v[i]);
         if (!centre)
@@ -155,12 +173,29 @@ VNNI INLINE void vnni_run(struct fg_group_traits t, int rows, int r, const uint8
     }
 }
 
+/* A record by rows [first, first + count). */
+VNNI INLINE void vnni_record(struct fg_group_traits t, int rows, int first, int count,
+                             const uint8_t *p, const uint8_t *act, __m512 dd, __m512 mm,
+                             __m512 *sum)
+{
+    const float *scale = (const float *)(const void *)(act + rows * 32) + FG_ACT8_D * rows + first;
+    __m512 v[8], d = dd, m = mm;
+#pragma GCC unroll 2
+    for (int r = 0; r < t.runs; r++) {
+        vnni_scales(t, p + fg_group_quants(t), r, dd, mm, &d, &m);
+        vnni_run(t, rows, first, count, r, p, act, d, m, v, sum);
+    }
+    for (int i = 0; i < count; i++)
+        sum[i] = _mm512_fmadd_ps(v[i], _mm512_set1_ps(scale[i]), sum[i]);
+}
+
 /* The direct road: one group of 16 outputs by `rows` activation rows of one tile. */
 VNNI INLINE void vnni_tile(struct fg_group_traits t, int rows, const struct fg_direct *job)
 {
-    __m512 sum[8], v[8], dd = _mm512_setzero_ps(), mm = dd, d = dd, m = dd;
-    const size_t record = fg_group_record(t), quants = fg_group_quants(t);
+    __m512 sum[8], dd = _mm512_setzero_ps(), mm = dd;
+    const size_t record = fg_group_record(t);
     const __mmask16 keep = (__mmask16)((1u << job->outputs) - 1);
+    const int once = t.runs == 2 && rows > 4 ? 4 : rows; /* two runs of more need too many registers */
     const uint8_t *p = job->packed, *act = job->act;
     for (int i = 0; i < rows; i++)
         sum[i] = job->add ? _mm512_maskz_loadu_ps(keep, job->y + (size_t)i * job->stride)
@@ -169,14 +204,9 @@ VNNI INLINE void vnni_tile(struct fg_group_traits t, int rows, const struct fg_d
         p = vnni_header(t, p, b, &dd, &mm);
         for (size_t at = 0; at < record; at += 64)
             _mm_prefetch((const char *)p + FG_AHEAD + at, _MM_HINT_T0);
-#pragma GCC unroll 2
-        for (int r = 0; r < t.runs; r++) {
-            vnni_scales(t, p + quants, r, dd, mm, &d, &m);
-            vnni_run(t, rows, r, p, act, d, m, v, sum);
-        }
-        const float *tail = (const float *)(const void *)(act + rows * 32);
-        for (int i = 0; i < rows; i++)
-            sum[i] = _mm512_fmadd_ps(v[i], _mm512_set1_ps(tail[FG_ACT8_D * rows + i]), sum[i]);
+        vnni_record(t, rows, 0, once, p, act, dd, mm, sum);
+        if (once < rows)
+            vnni_record(t, rows, once, rows - once, p, act, dd, mm, sum + once);
     }
     for (int i = 0; i < rows; i++)
         _mm512_mask_storeu_ps(job->y + (size_t)i * job->stride, keep, sum[i]);

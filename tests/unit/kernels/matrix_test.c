@@ -356,6 +356,8 @@ static void plan_refuses_what_cannot_be(void **unused)
     assert_int_equal(fg_matrix_plan(999, 4, 256, FG_ISA_GENERIC, false, &w, &err), FG_UNSUPPORTED);
     assert_int_equal(fg_matrix_plan(FG_Q4_K, 4, 96, FG_ISA_GENERIC, false, &w, &err), FG_INVALID);
     assert_int_equal(fg_matrix_plan(FG_Q4_0, 0, 96, FG_ISA_GENERIC, false, &w, &err), FG_INVALID);
+    assert_int_equal(fg_matrix_plan(FG_Q8_0, 0xfffffff0, 0xffffffe0, fg_isa_detect(), false, &w,
+                                    &err), FG_INVALID);
 }
 
 /* What is not finite spoils the row of activations that has it, and no other. */
