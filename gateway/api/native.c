@@ -241,7 +241,7 @@ void fg_native_ready(struct fg_call *call)
 void fg_native_metrics(struct fg_call *call)
 {
     struct fg_buf b = {0};
-    if (fg_metrics_write(&b))
+    if (fg_metrics_write(&b) && fg_hub_figures(call->api->hub, &b))
         fg_call_reply(call, 200, "text/plain; version=0.0.4", fg_buf_str(&b));
     else
         refuse(call, "out of memory");

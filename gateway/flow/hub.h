@@ -130,6 +130,8 @@ struct fg_hub_inspect *fg_hub_inspect(struct fg_hub *, struct fg_worker *, struc
 void fg_hub_inspect_cancel(struct fg_hub_inspect *);
 /* {"status":"ok"|"degraded"|"down","reasons":[...],"backends":[...]}; new reference. [any] */
 json_t *fg_hub_health(struct fg_hub *);
+/* What the backends measure, as Prometheus text. [any] */
+bool fg_hub_figures(struct fg_hub *, struct fg_buf *out);
 /* A real one-token check of the default (or first loadable) model, cached for 30 s; runs it when
  * stale. */
 void fg_hub_ready(struct fg_hub *, struct fg_worker *,

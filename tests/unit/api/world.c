@@ -273,6 +273,12 @@ void fg_hub_inspect_cancel(struct fg_hub_inspect *i)
 {
     (void)i;
 }
+bool fg_hub_figures(struct fg_hub *hub, struct fg_buf *out)
+{
+    (void)hub;
+    return fg_buf_printf(out, "fluxgate_plugin_x{backend=\"toy\"} 1\n");
+}
+
 json_t *fg_hub_health(struct fg_hub *hub)
 {
     (void)hub;
