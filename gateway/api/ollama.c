@@ -255,7 +255,7 @@ static bool add_prompt(struct fg_call *call)
         a->input_count = 1;
         return true;
     }
-    a->flags |= FG_REQ_TOKENS; /* for `context` */
+    a->flags |= FG_REQ_TOKENS | FG_REQ_PROMPT_IDS; /* for `context` */
     if (!fg_messages_add(&p, FG_ROLE_USER, a->prompt, UINT32_MAX))
         return false;
     if (a->context_ids.count) /* the earlier turns are in the ids */

@@ -105,6 +105,8 @@ struct fg_hub_job {
     uint32_t tries, excluded; /* excluded: bits of backends */
     float fraction;
     struct fg_usage held_usage;
+    int32_t *held_ids; /* of the prompt, when STARTED told them */
+    uint32_t held_id_count;
     struct fg_error first_error;
     char skipped[240];
     uint64_t created_ns, wait_ns, deadline_ns, granted_ns, first_ns, told_ns;

@@ -57,6 +57,7 @@ static void destroy(struct fg_hub_job *job)
         event_free(job->pump);
     fg_catalog_release(job->catalog);
     fg_arena_close(job->ask.arena);
+    free(job->held_ids);
     fg_metric_add(hub->jobs_now, -1);
     __atomic_sub_fetch(&hub->running, 1, __ATOMIC_ACQ_REL);
     free(job);
@@ -276,7 +277,11 @@ static void first_output(struct fg_hub_job *job)
     tell_started(job);
     if (job->detached || !job->usage_held)
         return;
-    struct fg_event ev = {.size = sizeof ev, .kind = FG_EV_STARTED, .usage = &job->held_usage};
+    struct fg_event ev = {.size = sizeof ev,
+                          .kind = FG_EV_STARTED,
+                          .usage = &job->held_usage,
+                          .tokens = job->held_ids,
+                          .token_count = job->held_id_count};
     job->calling = true;
     job->ask.sink->event(job->ask.ctx, &ev);
     job->calling = false;
@@ -288,6 +293,16 @@ static void copy_usage(const struct fg_usage *from, struct fg_usage *to)
     if (from)
         memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
     to->size = sizeof *to;
+}
+
+/* Without memory they are not told: nothing but Ollama's old `context` is lost by it. */
+static void hold_ids(struct fg_hub_job *job, const struct fg_event *ev)
+{
+    free(job->held_ids);
+    job->held_ids = ev->token_count ? malloc(ev->token_count * sizeof *job->held_ids) : NULL;
+    job->held_id_count = job->held_ids ? ev->token_count : 0;
+    if (job->held_ids)
+        memcpy(job->held_ids, ev->tokens, ev->token_count * sizeof *job->held_ids);
 }
 
 static bool finish(struct fg_hub_job *job, const struct fg_event *ev)
@@ -339,6 +354,7 @@ static bool take(struct fg_hub_job *job, const struct fg_event *ev)
         return failed(job, ev);
     if (ev->kind == FG_EV_STARTED) {
         copy_usage(ev->usage, &job->held_usage);
+        hold_ids(job, ev);
         job->usage_held = true;
         return true;
     }

@@ -80,7 +80,7 @@ static uint32_t prompt_tokens(const struct fg_job *job)
 {
     const struct fg_request *r = job->request;
     const struct fg_fake_vocab *v = job->model->vocab;
-    uint64_t n = r->op == FG_OP_COMPLETE ? r->input_token_count : 0;
+    uint64_t n = r->op <= FG_OP_COMPLETE ? r->input_token_count : 0;
     for (uint32_t i = 0; i < r->message_count; i++) {
         n += ROLE_TOKENS;
         for (uint32_t p = 0; p < r->messages[i].part_count; p++)
@@ -92,16 +92,35 @@ static uint32_t prompt_tokens(const struct fg_job *job)
 }
 
 /* What the last user said, or the prompt. */
-static struct fg_str asked(const struct fg_request *r)
+static void add_asked(struct fg_job *job)
 {
-    if (r->op == FG_OP_COMPLETE)
-        return r->input_count ? r->inputs[0] : FG_STR("");
-    for (uint32_t i = r->message_count; i-- > 0;)
-        for (uint32_t p = r->messages[i].part_count; p-- > 0;)
-            if (r->messages[i].role == FG_ROLE_USER &&
-                r->messages[i].parts[p].kind == FG_PART_TEXT)
-                return r->messages[i].parts[p].data;
-    return FG_STR("");
+    const struct fg_request *r = job->request;
+    const struct fg_fake_vocab *v = job->model->vocab;
+    uint32_t last = r->message_count;
+    if (r->op == FG_OP_COMPLETE && r->input_count)
+        fg_fake_tokenize(v, r->inputs[0], &job->own);
+    while (last > 0 && r->messages[last - 1].role != FG_ROLE_USER)
+        last--;
+    for (uint32_t p = 0; last > 0 && p < r->messages[last - 1].part_count; p++)
+        if (r->messages[last - 1].parts[p].kind == FG_PART_TEXT)
+            fg_fake_tokenize(v, r->messages[last - 1].parts[p].data, &job->own);
+}
+
+/* As tokens; the rest of a prompt that is given in tokens comes behind them. */
+static bool fill_prompt_ids(struct fg_job *job)
+{
+    const struct fg_request *r = job->request;
+    const struct fg_fake_vocab *v = job->model->vocab;
+    struct fg_buf text = {.limit = MAX_STOP_TEXT};
+    for (uint32_t i = 0; i < r->input_token_count; i++)
+        fg_fake_ids_add(&job->prompt, r->input_tokens[i]);
+    if (r->op == FG_OP_COMPLETE && r->input_count)
+        fg_fake_tokenize(v, r->inputs[0], &job->prompt);
+    else if (render(r, &text))
+        fg_fake_tokenize(v, fg_buf_str(&text), &job->prompt);
+    const bool failed = job->prompt.failed || text.failed;
+    fg_buf_done(&text);
+    return !failed;
 }
 
 /* ---- generating ------------------------------------------------------------------------------ */
@@ -134,7 +153,7 @@ static int32_t choose_ids(struct fg_job *job, struct fg_error *err)
     job->id_count = job->model->answer.count;
     if (!job->model->script->echo)
         return FG_OK;
-    fg_fake_tokenize(job->model->vocab, asked(job->request), &job->own);
+    add_asked(job);
     job->ids = job->own.ids;
     job->id_count = job->own.count;
     return job->own.failed ? no_memory(err) : FG_OK;
@@ -197,6 +216,8 @@ static int32_t generate(struct fg_job *job, struct fg_error *err)
     int32_t rc = choose_ids(job, err);
     if (rc != FG_OK)
         return rc;
+    if (r->flags & FG_REQ_PROMPT_IDS && !fill_prompt_ids(job))
+        return no_memory(err);
     job->pace_ns =
         job->model->script->tokens_per_s > 0 ? 1e9 / job->model->script->tokens_per_s : 0;
     choose_length(job);
@@ -246,13 +267,7 @@ static int32_t detokenize(struct fg_job *job, struct fg_error *err)
     const struct fg_fake_vocab *v = job->model->vocab;
     struct fg_buf raw = {.limit = MAX_STOP_TEXT};
     for (uint32_t i = 0; i < r->input_token_count; i++) {
-        const int32_t id = r->input_tokens[i];
-        if (id < 0 || (uint32_t)id >= fg_fake_vocab_size(v)) {
-            fg_buf_done(&raw);
-            return fg_fail(err, FG_INVALID, "fake: token %d is not in the vocabulary of %u", id,
-                           fg_fake_vocab_size(v));
-        }
-        fg_buf_add(&raw, fg_fake_vocab_piece(v, id));
+        fg_buf_add(&raw, fg_fake_vocab_piece(v, r->input_tokens[i]));
     }
     const bool good = !raw.failed && add_clean(&job->text, fg_buf_str(&raw));
     fg_buf_done(&raw);
@@ -311,6 +326,11 @@ int32_t fg_fake_answer(struct fg_job *job, struct fg_error *err)
     const int32_t rc = refuse_parts(job, err);
     if (rc != FG_OK)
         return rc;
+    for (uint32_t i = 0; i < r->input_token_count; i++)
+        if (r->input_tokens[i] < 0 ||
+            (uint32_t)r->input_tokens[i] >= fg_fake_vocab_size(job->model->vocab))
+            return fg_fail(err, FG_INVALID, "fake: token %d is not in the vocabulary of %u",
+                           r->input_tokens[i], fg_fake_vocab_size(job->model->vocab));
     job->text.limit = MAX_STOP_TEXT;
     job->choices = 1;
     job->byte_limit = SIZE_MAX;

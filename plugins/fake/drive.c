@@ -68,6 +68,7 @@ static struct fg_job *pop_locked(struct fg_fake_driver *d)
 static void free_job(struct fg_job *job)
 {
     free(job->own.ids);
+    free(job->prompt.ids);
     fg_buf_done(&job->text);
     free(job->logprobs);
     free(job->values);

@@ -70,6 +70,7 @@ struct fg_fake_vocab *fg_fake_vocab_open(struct fg_str text); /* NULL: no memory
 void fg_fake_vocab_close(struct fg_fake_vocab *);
 uint32_t fg_fake_vocab_size(const struct fg_fake_vocab *);
 struct fg_str fg_fake_vocab_piece(const struct fg_fake_vocab *, int32_t id); /* id is in range */
+void fg_fake_ids_add(struct fg_fake_ids *, int32_t id);
 void fg_fake_tokenize(const struct fg_fake_vocab *, struct fg_str text, struct fg_fake_ids *);
 /* As fg_fake_tokenize counts; a quarter of the bytes for texts that are too long to be looked at
  * on a worker. */
@@ -95,6 +96,7 @@ struct fg_job {
     bool started, is_too_long, stamps;
     double pace_ns;           /* from token to token; 0: as fast as possible */
     struct fg_fake_ids own;   /* ids, when they are this job's alone */
+    struct fg_fake_ids prompt; /* with PROMPT_IDS */
     struct fg_buf text;       /* RENDER, DETOKENIZE: all of it; else the event being built */
     struct fg_logprob *logprobs;
     float *values;

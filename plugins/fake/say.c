@@ -268,7 +268,10 @@ static bool surprise(struct fg_job *job, struct fg_fake_turn *turn)
 
 static int32_t say_started(struct fg_job *job, struct fg_fake_turn *turn)
 {
-    struct fg_event ev = {.kind = FG_EV_STARTED, .usage = &job->usage};
+    struct fg_event ev = {.kind = FG_EV_STARTED,
+                          .usage = &job->usage,
+                          .tokens = job->prompt.ids,
+                          .token_count = job->prompt.count};
     job->started = true;
     job->first_ns = 0;
     return emit(job, &ev, turn);

@@ -117,7 +117,7 @@ struct fg_str fg_fake_vocab_piece(const struct fg_fake_vocab *v, int32_t id)
     return v->words[id - BYTES];
 }
 
-static void add(struct fg_fake_ids *to, int32_t id)
+void fg_fake_ids_add(struct fg_fake_ids *to, int32_t id)
 {
     if (to->count == to->capacity) {
         const uint32_t capacity = to->capacity ? to->capacity * 2 : 64;
@@ -139,9 +139,9 @@ void fg_fake_tokenize(const struct fg_fake_vocab *v, struct fg_str text, struct 
         const uint32_t word = *slot_of(v, piece);
         at += piece.len;
         if (word)
-            add(to, (int32_t)(BYTES + word - 1));
+            fg_fake_ids_add(to, (int32_t)(BYTES + word - 1));
         for (size_t i = 0; !word && i < piece.len; i++)
-            add(to, (unsigned char)piece.ptr[i]);
+            fg_fake_ids_add(to, (unsigned char)piece.ptr[i]);
     }
 }
 

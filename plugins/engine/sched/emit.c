@@ -11,7 +11,7 @@
 #include "engine/sched/inner.h"
 #include "util/clock.h"
 
-enum { TEXT_MOST = 32 << 10, IDS_MOST = 1024 };
+enum { TEXT_MOST = 32 << 10, IDS_MOST = 1024, PROMPT_IDS_MOST = 16 << 10 };
 
 static void send(struct fg_job *job, struct fg_event *ev)
 {
@@ -55,6 +55,12 @@ void fg_job_start_event(struct fg_job *job)
 {
     struct fg_usage usage = usage_of(job);
     struct fg_event ev = {.kind = FG_EV_STARTED, .usage = &usage};
+    const uint32_t prompt = job->prompt_tokens;
+    if ((job->req->flags & FG_REQ_PROMPT_IDS) && job->req->op != FG_OP_EMBED && job->seq_count &&
+        prompt <= PROMPT_IDS_MOST && prompt <= job->seqs[0].ids.len) {
+        ev.tokens = job->seqs[0].ids.ptr;
+        ev.token_count = prompt;
+    }
     send(job, &ev);
 }
 

@@ -174,7 +174,7 @@ static int32_t fit_chat(struct fg_job *job, size_t limit, struct fg_ids *out, st
     return found ? FG_OK : rc == FG_NO_MEMORY ? rc : FG_TOO_LONG;
 }
 
-static int32_t prepare_chat(struct fg_job *job, struct fg_ids *out, struct fg_error *err)
+static int32_t prepare_messages(struct fg_job *job, struct fg_ids *out, struct fg_error *err)
 {
     const struct fg_request *req = job->req;
     const size_t limit = job->sched->p.context - 1;
@@ -189,6 +189,47 @@ static int32_t prepare_chat(struct fg_job *job, struct fg_ids *out, struct fg_er
         return too_long(job, tokens, exact, err);
     rc = fit_chat(job, limit, out, err);
     return rc == FG_TOO_LONG ? too_long(job, tokens, exact, err) : rc;
+}
+
+static int32_t add_given(const struct fg_job *job, uint32_t from, struct fg_ids *out,
+                         struct fg_error *err)
+{
+    const struct fg_request *req = job->req;
+    for (uint32_t i = from; i < req->input_token_count; i++) {
+        const int32_t id = req->input_tokens[i];
+        if (id < 0 || (uint32_t)id >= fg_vocab_size(job->sched->p.vocab))
+            return fg_fail(err, FG_INVALID, "token %d is not in the vocabulary", id);
+        if (!fg_ids_add(out, id))
+            return fg_fail(err, FG_NO_MEMORY, "no memory for a prompt");
+    }
+    return FG_OK;
+}
+
+/* Given ids are an earlier conversation: they stand in front, the oldest go when there are too
+ * many. A BOS that was added before the messages would stand in the middle then. */
+static int32_t prepare_chat(struct fg_job *job, struct fg_ids *out, struct fg_error *err)
+{
+    const struct fg_request *req = job->req;
+    const size_t limit = job->sched->p.context - 1;
+    const int32_t rc = prepare_messages(job, out, err);
+    if (rc != FG_OK || !req->input_token_count)
+        return rc;
+    const struct fg_vocab *v = job->sched->p.vocab;
+    const size_t skip = fg_vocab_adds_bos(v) && out->len && out->ptr[0] == fg_vocab_bos(v);
+    const size_t whole = req->input_token_count + out->len - skip;
+    if (whole > limit && !(req->flags & FG_REQ_TRUNCATE))
+        return too_long(job, whole, true, err);
+    const uint32_t from = whole > limit ? (uint32_t)(whole - limit) : 0;
+    struct fg_ids all = {0};
+    int32_t given = add_given(job, from, &all, err);
+    for (size_t i = skip; i < out->len && given == FG_OK; i++)
+        if (!fg_ids_add(&all, out->ptr[i]))
+            given = fg_fail(err, FG_NO_MEMORY, "no memory for a prompt");
+    const struct fg_ids swap = *out;
+    *out = all;
+    all = swap;
+    fg_ids_done(&all);
+    return given;
 }
 
 /* ---- COMPLETE -------------------------------------------------------------------------------- */
@@ -224,16 +265,11 @@ static int32_t encode_prompt(struct fg_job *job, struct fg_ids *out, bool *whole
                              struct fg_error *err)
 {
     const struct fg_request *req = job->req;
-    const struct fg_vocab *v = job->sched->p.vocab;
     const bool special = req->flags & FG_REQ_SPECIAL;
     bool bos = req->flags & FG_REQ_BOS;
-    for (uint32_t i = 0; i < req->input_token_count; i++) {
-        const int32_t id = req->input_tokens[i];
-        if (id < 0 || (uint32_t)id >= fg_vocab_size(v))
-            return fg_fail(err, FG_INVALID, "token %d is not in the vocabulary", id);
-        if (!fg_ids_add(out, id))
-            return fg_fail(err, FG_NO_MEMORY, "no memory for a prompt");
-    }
+    const int32_t given = add_given(job, 0, out, err);
+    if (given != FG_OK)
+        return given;
     bos = bos && out->len == 0; /* given ids stand in front and are taken as they are */
     const struct fg_piece piece = {req->input_count ? req->inputs[0] : FG_STR(""), special};
     const size_t before = out->len;

@@ -134,6 +134,8 @@ enum { /* fg_request.flags */
     FG_REQ_TOKENS = 32,    /* events carry token ids (detokenised text comes as well) */
     FG_REQ_NO_CACHE = 64,  /* do not take KV from another request's prefix */
     FG_REQ_PIECES = 128,   /* TOKENIZE: one TEXT event a token, text = its bytes */
+    FG_REQ_PROMPT_IDS = 256, /* CHAT, COMPLETE: tokens of STARTED are the prompt's; none when
+                                they are too many to be told */
 };
 struct fg_request {
     uint32_t size;
@@ -147,7 +149,8 @@ struct fg_request {
     struct fg_str tool_choice;  /* "", auto, none, required, a name */
     const struct fg_str *inputs; /* COMPLETE: prompt[, suffix]; EMBED; RERANK; TOKENIZE */
     uint32_t input_count;
-    const int32_t *input_tokens; /* COMPLETE: in front of inputs[0]; DETOKENIZE */
+    const int32_t *input_tokens; /* COMPLETE: in front of inputs[0]; CHAT: of the rendered
+                                    messages, an earlier conversation; DETOKENIZE */
     uint32_t input_token_count;
     const struct fg_str *stops;
     uint32_t stop_count;

@@ -80,6 +80,7 @@ struct item {
     struct fg_event ev;
     struct fg_usage usage;
     char text[64];
+    int32_t tokens[4];
 };
 struct fg_stream {
     struct fg_task task;
@@ -123,6 +124,9 @@ int32_t fg_stream_emit(struct fg_stream *s, const struct fg_event *ev)
         i->usage = *ev->usage;
         i->ev.usage = &i->usage;
     }
+    for (uint32_t t = 0; t < ev->token_count && t < 4; t++)
+        i->tokens[t] = ev->tokens[t];
+    i->ev.tokens = ev->token_count ? i->tokens : NULL;
     snprintf(i->text, sizeof i->text, "%.*s", FG_STR_ARG(ev->text));
     i->ev.text = fg_str_of(i->text);
     fg_list_push(&s->items, &i->node);
@@ -175,6 +179,11 @@ static void emit(uint32_t job, int32_t kind, const char *text, int32_t code)
                           .text = fg_str_of(text),
                           .code = code,
                           .usage = kind == FG_EV_TEXT ? NULL : &usage};
+    static const int32_t prompt[] = {7, 8, 9};
+    if (kind == FG_EV_STARTED) {
+        ev.tokens = prompt;
+        ev.token_count = 3;
+    }
     fg_stream_emit(fake.streams[job], &ev);
 }
 void fake_text(uint32_t job, const char *text)

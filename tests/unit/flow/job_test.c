@@ -19,6 +19,8 @@ struct client {
     int32_t reason, status;
     uint32_t retry_after_s, prompt_tokens;
     char text[300], said[256], skipped[128];
+    int32_t prompt[4]; /* ids that STARTED told */
+    uint32_t prompt_count;
     struct fg_request request;
     struct fg_hub_job *job;
     bool cancel_at_text;
@@ -44,6 +46,10 @@ static void on_event(void *ctx, const struct fg_event *ev)
     struct client *c = ctx;
     c->events++;
     assert_int_equal(c->started, 1);
+    if (ev->kind == FG_EV_STARTED) {
+        c->prompt_count = ev->token_count;
+        memcpy(c->prompt, ev->tokens, ev->token_count * sizeof *ev->tokens);
+    }
     if (ev->kind == FG_EV_TEXT) {
         strncat(c->said, ev->text.ptr, sizeof c->said - strlen(c->said) - 1);
         if (c->cancel_at_text)
@@ -170,6 +176,8 @@ static void job_gets_its_events_and_one_end(void **state)
     until(&c.overs, 1);
     assert_string_equal(c.said, "Hello");
     assert_int_equal(c.events, 4);
+    assert_int_equal(c.prompt_count, 3);
+    assert_int_equal(c.prompt[2], 9);
     assert_int_equal(c.reason, FG_JOB_OK);
     assert_int_equal(fake.releases, 1);
     assert_true(c.load_ns > 0);

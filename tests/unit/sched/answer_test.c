@@ -472,6 +472,63 @@ static void chats_go_through_the_template(void **state)
     toy_close(&b);
 }
 
+/* Ollama's `context`: an earlier conversation as ids, in front of what is said now. */
+static void a_chat_goes_on_after_given_ids(void **state)
+{
+    (void)state;
+    struct toy_bench b;
+    struct toy_stream s;
+    struct fg_buf want = {0};
+    const int32_t given[] = {TOY_BOS, 'o', 'l', 'd', '\n'};
+    const struct fg_part part = {.data = FG_STR("hi")};
+    const struct fg_message message = {FG_ROLE_USER, 1, &part};
+    const struct fg_sampling greedy = {.size = sizeof greedy, .set = FG_SET_TEMPERATURE};
+    struct fg_request req = {.size = sizeof req,
+                             .op = FG_OP_CHAT,
+                             .flags = FG_REQ_PROMPT_IDS,
+                             .messages = &message,
+                             .message_count = 1,
+                             .input_tokens = given,
+                             .input_token_count = 5,
+                             .sampling = &greedy,
+                             .max_tokens = 10};
+    toy_open(&b, (struct toy_size){.context = 64});
+    toy_stream_init(&s);
+    toy_run(&b, &s, &req);
+    toy_expect(&want, FG_STR("old\nuser:hi\nassistant:"), true, 10); /* one BOS, in front */
+    assert_text(&s.text[0], &want);
+    assert_int_equal(s.prompt.len, s.usage.prompt_tokens); /* STARTED told the prompt's ids */
+    assert_memory_equal(s.prompt.ptr, given, sizeof given);
+    toy_stream_done(&s);
+
+    int32_t many[100];
+    for (int i = 0; i < 100; i++)
+        many[i] = 'a' + i % 26;
+    req.input_tokens = many;
+    req.input_token_count = 100;
+    toy_stream_init(&s);
+    toy_run(&b, &s, &req);
+    assert_int_equal(s.code, FG_TOO_LONG);
+    assert_int_equal(s.usage.prompt_tokens, 100 + strlen("user:hi\nassistant:"));
+    toy_stream_done(&s);
+    req.flags |= FG_REQ_TRUNCATE; /* the oldest go */
+    toy_stream_init(&s);
+    toy_run(&b, &s, &req);
+    assert_false(s.failed);
+    assert_int_equal(s.usage.prompt_tokens, 63);
+    assert_int_equal(s.prompt.ptr[0], many[100 + strlen("user:hi\nassistant:") - 63]);
+    toy_stream_done(&s);
+
+    many[7] = TOY_VOCAB;
+    req.input_token_count = 8;
+    toy_stream_init(&s);
+    toy_run(&b, &s, &req);
+    assert_int_equal(s.code, FG_INVALID);
+    toy_stream_done(&s);
+    fg_buf_done(&want);
+    toy_close(&b);
+}
+
 static void a_broken_template_fails_chats_only(void **state)
 {
     (void)state;
@@ -696,6 +753,7 @@ int main(void)
         cmocka_unit_test(what_is_continued_may_be_longer_than_the_context),
         cmocka_unit_test(logprobs_cover_exactly_their_tokens),
         cmocka_unit_test(chats_go_through_the_template),
+        cmocka_unit_test(a_chat_goes_on_after_given_ids),
         cmocka_unit_test(a_broken_template_fails_chats_only),
         cmocka_unit_test(too_long_a_prompt_is_told_with_its_length),
         cmocka_unit_test(a_long_chat_loses_its_oldest_messages),

@@ -321,6 +321,7 @@ void toy_stream_init(struct toy_stream *s)
 
 void toy_stream_done(struct toy_stream *s)
 {
+    fg_ids_done(&s->prompt);
     for (int i = 0; i < 8; i++) {
         fg_buf_done(&s->text[i]);
         fg_ids_done(&s->ids[i]);
@@ -376,6 +377,8 @@ int32_t toy_emit(struct fg_stream *stream, const struct fg_event *ev)
     case FG_EV_STARTED:
         s->started++;
         s->start_usage = *ev->usage;
+        for (uint32_t i = 0; i < ev->token_count; i++)
+            assert_true(fg_ids_add(&s->prompt, ev->tokens[i]));
         break;
     case FG_EV_TEXT:
         keep_text(s, ev);

@@ -57,6 +57,7 @@ struct toy_stream {
     pthread_cond_t changed;
     struct fg_buf text[8]; /* by choice */
     struct fg_ids ids[8];
+    struct fg_ids prompt; /* told with STARTED */
     struct fg_buf bytes; /* of logprob entries, in order */
     struct fg_ids top;   /* best alternative of each */
     int32_t finish[8], finishes;
