@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs tests and counts them one by one.
 
-  run.py suite BUILD       every test that ctest knows of BUILD (cmocka executables, TAP)
+  run.py suite BUILD       every test that ctest knows of BUILD (cmocka executables, TAP), but those
+                           whose name begins as a word of --without does
   run.py tap CMD...        one command that prints TAP
   run.py pytest BUILD DIR  pytest over DIR with FG_TEST_BIN=BUILD
   run.py fuzz BUILD        every libFuzzer target of BUILD/fuzz over its kept corpus
@@ -84,6 +85,8 @@ def suite(args):
     listed = subprocess.run(["ctest", "--show-only=json-v1"], cwd=args.build, check=True,
                             stdout=subprocess.PIPE)
     for test in json.loads(listed.stdout)["tests"]:
+        if args.without and test["name"].startswith(tuple(args.without.split(","))):
+            continue
         code, text = run(test["command"], env)
         print(f"--- {test['name']}\n{text}")
         tally.tap(test["name"], text, code)
@@ -169,6 +172,8 @@ def main():
             verb.add_argument("command", nargs=argparse.REMAINDER)
         else:
             verb.add_argument("build", type=pathlib.Path)
+        if name == "suite":
+            verb.add_argument("--without", default="")
         if name == "pytest":
             verb.add_argument("folder")
             verb.add_argument("--python", default=sys.executable)

@@ -22,7 +22,7 @@ static inline void store_f16(uint16_t *p, __m256 v)
                      _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-#include "cpu/simd_core.h"
+#include "cpu/simd_core.inc"
 
 const struct fg_simd fg_simd_avx2 = SIMD_TABLE;
 #else

@@ -22,7 +22,7 @@ static inline void store_f16(uint16_t *p, __m512 v)
                         _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-#include "cpu/simd_core.h"
+#include "cpu/simd_core.inc"
 
 const struct fg_simd fg_simd_avx512 = SIMD_TABLE;
 #else

@@ -21,7 +21,7 @@ static inline void store_f16(uint16_t *p, fg_v4 v)
         p[i] = fg_f32_to_f16(v[i]);
 }
 
-#include "cpu/simd_core.h"
+#include "cpu/simd_core.inc"
 
 const struct fg_simd fg_simd_generic = SIMD_TABLE;
 

@@ -17,7 +17,8 @@
 
 enum { EXIT_BROKEN = 90, EXIT_SKIPPED = 91 };
 
-static void leave(struct bench *b, int code, const char *format, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+leave(struct bench *b, int code, const char *format, va_list args)
 {
     vsnprintf(b->notes->text, sizeof b->notes->text, format, args);
     fflush(NULL);

@@ -1,16 +1,17 @@
 /*
- * fg-cpu-bench: prefill and decode of a model file, without a server. Prints lines like
+ * fg-bench: prefill and decode of a model file, without a server. Prints lines like
  *   pp512 threads=2 ms=480.1 tokens_per_s=1066.4
  * Options: -m FILE, -p TOKENS (prefill), -n TOKENS (decode), -t THREADS, -b STREAMS (decoded at
  * once), -d TOKENS (depth: context before the decode), -r REPEATS (the median is printed).
+ * Built once for each native device: fg-cpu-bench, fg-tesla-bench. threads=0 is the device's choice.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cpu/cpu.h"
 #include "engine/model/net.h"
+#include "engine/plugin.h"
 #include "util/clock.h"
 
 enum { PAGE = 32, STREAMS_MOST = 64, REPEATS_MOST = 64 };
@@ -50,7 +51,7 @@ static bool step(struct bench *b, uint32_t streams, uint32_t from, uint32_t coun
     struct fg_error err = {0};
     if (fg_net_forward(b->net, &rows, wanted, b->logits, NULL, NULL, NULL, &err) == FG_OK)
         return true;
-    fprintf(stderr, "fg-cpu-bench: %s\n", err.text);
+    fprintf(stderr, "fg-bench: %s\n", err.text);
     return false;
 }
 
@@ -92,7 +93,7 @@ static double ms_since(uint64_t begin)
 
 static int fail(const struct fg_error *err)
 {
-    fprintf(stderr, "fg-cpu-bench: %s\n", err->text);
+    fprintf(stderr, "fg-bench: %s\n", err->text);
     return 1;
 }
 
@@ -174,26 +175,25 @@ int main(int argc, char **argv)
     struct fg_dev *dev = NULL;
     struct bench b = {0};
     if (!read_options(argc, argv, &o)) {
-        fprintf(stderr, "usage: fg-cpu-bench -m FILE [-p 512] [-n 128] [-t THREADS] [-b STREAMS] "
-                        "[-d DEPTH] [-r REPEATS]\n");
+        fprintf(stderr, "usage: fg-cpu-bench|fg-tesla-bench -m FILE [-p 512] [-n 128] [-t THREADS] "
+                        "[-b STREAMS] [-d DEPTH] [-r REPEATS]\n");
         return 2;
     }
     json_t *config = json_pack("{s:I}", "threads", (json_int_t)o.threads);
     const uint64_t begin = fg_clock_ns();
-    if (fg_gguf_open(o.model, &g, &err) != FG_OK || fg_cpu_open(config, &dev, &err) != FG_OK ||
+    if (fg_gguf_open(o.model, &g, &err) != FG_OK || fg_engine_device.open(config, &dev, &err) != FG_OK ||
         fg_net_open(g, dev, NULL, NULL, &b.net, &err) != FG_OK)
         return fail(&err);
     fg_gguf_close(g);
     json_decref(config);
-    o.threads = fg_pool_threads(dev->pool);
-    printf("load device=\"%s\" ms=%.1f\n", fg_cpu_text(dev), ms_since(begin));
+    printf("load device=\"%s\" ms=%.1f\n", fg_engine_device.text(dev), ms_since(begin));
     const uint32_t need = o.depth + o.output, tokens = need > o.prompt ? need : o.prompt;
     bool ok = make_tables(&b, o.streams, tokens + 1);
     if (ok && fg_net_kv_open(b.net, PAGE, b.pages * o.streams, &err) != FG_OK)
         return fail(&err);
     ok = ok && run(&b, &o);
     fg_net_close(b.net);
-    fg_cpu_close(dev);
+    fg_engine_device.close(dev);
     for (uint32_t s = 0; s < o.streams; s++)
         free(b.tables[s]);
     free(b.logits);
