@@ -208,6 +208,8 @@ static int32_t check(const struct fg_request *r, struct fg_error *err)
         return fail(err, FG_UNSUPPORTED, "echo: only chat and completion are supported");
     if (r->choices > 1)
         return fail(err, FG_UNSUPPORTED, "echo: one answer at a time");
+    if (r->input_token_count)
+        return fail(err, FG_UNSUPPORTED, "echo: there are no token ids here");
     if (r->tool_count || r->schema_json.len || r->logprobs || r->resume_count)
         return fail(err, FG_UNSUPPORTED,
                     "echo: tools, schemas, logprobs and continuation are not supported");

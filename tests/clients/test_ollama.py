@@ -47,6 +47,15 @@ def test_a_stream_sums_to_the_whole_answer(client, model):
     assert [line.done for line in lines].count(True) == 1 and lines[-1].done
 
 
+def test_an_earlier_context_stands_in_front(client, model):
+    first = client.generate(model, "My name is Anna.", options=GREEDY)
+    assert len(first.context) >= first.prompt_eval_count + first.eval_count - 1
+    alone = client.generate(model, "What is my name?", options=GREEDY)
+    after = client.generate(model, "What is my name?", context=first.context, options=GREEDY)
+    assert after.prompt_eval_count == alone.prompt_eval_count + len(first.context)
+    assert list(after.context[: len(first.context)]) == list(first.context)
+
+
 def test_generate_counts_and_seed(client, model):
     reply = client.generate(model, "Count to one hundred.", options={"num_predict": 5, "temperature": 0})
     assert reply.eval_count == 5 and reply.done_reason == "length"
