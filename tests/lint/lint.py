@@ -39,6 +39,7 @@ MAY_INCLUDE = {
     "plugins/engine": SDK | {"engine"},
     "plugins/cpu/kernels": SDK | {"engine/gguf", "cpu/kernels"},
     "plugins/cpu": SDK | {"engine", "cpu"},
+    "plugins/tesla": SDK | {"engine", "tesla"},
     "plugins/fake": SDK | {"fake"},
 }
 FORBIDDEN = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|atof|alloca|gets)\s*\(")
@@ -71,7 +72,7 @@ def folder_rule(path):
 
 
 def known_roots():
-    roots = {"fluxgate", "util", "engine", "cpu", "fake", "api", "cli"}
+    roots = {"fluxgate", "util", "engine", "cpu", "tesla", "fake", "api", "cli"}
     return roots | {path.name for path in (ROOT / "gateway").iterdir() if path.is_dir()}
 
 
