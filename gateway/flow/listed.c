@@ -41,7 +41,7 @@ static void free_listed(struct fg_listed *l)
     free(l);
 }
 
-/* ---- asking, [control] ------------------------------------------------------------------------ */
+/* ---- asking, [control] ----------------------------------------------------------------------- */
 
 /* The backend's own digest if it is one, else of the names: it only tells one model from another. */
 static void digest_of(const struct fg_listed *l, const struct fg_model_info *info, char out[65])
@@ -127,7 +127,7 @@ static void run_list(struct fg_task *task)
     fg_hub_poke(l->hub);
 }
 
-/* ---- the keeper's side ------------------------------------------------------------------------- */
+/* ---- the keeper's side ----------------------------------------------------------------------- */
 
 static bool ask(struct fg_hub *hub, struct fg_backend_slot *slot)
 {

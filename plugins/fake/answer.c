@@ -174,7 +174,7 @@ static void choose_length(struct fg_job *job)
         job->length = r->max_tokens;
         job->end_code = FG_END_LENGTH;
     }
-    if (room < job->length) {
+    if (room < job->length && !(r->flags & FG_REQ_SHIFT)) {
         job->length = room;
         job->end_code = FG_END_LENGTH;
     }

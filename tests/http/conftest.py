@@ -26,7 +26,7 @@ FAKE_OPTIONS = {
         "plain",
         {"name": "slow", "first_ms": 50, "tokens_per_s": 50, "tokens": 50},
         {"name": "late", "first_ms": 60000},
-        {"name": "endless", "tokens": 1000000},
+        {"name": "endless", "tokens": 1000000, "context": 1048576},
     ]
 }
 
