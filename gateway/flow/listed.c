@@ -43,7 +43,7 @@ static void free_listed(struct fg_listed *l)
 
 /* ---- asking, [control] ----------------------------------------------------------------------- */
 
-/* The backend's own digest if it is one, else of the names: it only tells one model from another. */
+/* The backend's own digest if it is one, else of the names: enough to tell models apart. */
 static void digest_of(const struct fg_listed *l, const struct fg_model_info *info, char out[65])
 {
     struct fg_str hex;
