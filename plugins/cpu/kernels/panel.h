@@ -15,7 +15,7 @@
 
 #define FG_PANEL_RECORDS 18u  /* two panels and a tile of rows fit into 48 KiB */
 #define FG_PANEL_WIDE    768u /* the widest record: 512 weights, two scales and two mins a row */
-#define FG_AHEAD         4096 /* bytes to prefetch ahead; measured on Sapphire Rapids and Zen 5 */
+#define FG_AHEAD         4096 /* bytes to prefetch ahead; chosen on Sapphire Rapids, only tried on Zen 5 */
 
 /* One panel of one or two groups by one tile of activation rows (act.h). */
 struct fg_panel {

@@ -114,8 +114,8 @@ VNNI INLINE const uint8_t *vnni_header(struct fg_group_traits t, const uint8_t *
 }
 
 /* acc[i] += w by values 16h .. 16h+15 of row i of `count`. From 5 rows on, loads are the limit
- * (each broadcast is one), so the second half loads 4 words at once and shuffles; that is 20 to 40 %
- * faster on Zen 5. */
+ * (each broadcast is one), so the second half loads 4 words at once and shuffles; that was 20 to
+ * 40 % faster on Zen 5 for one run a record, weights in the cache; Intel is not measured. */
 VNNI INLINE void vnni_dots(int rows, int count, int h, const __m512i w[4], const uint8_t *q,
                            __m512i acc[8])
 {
