@@ -300,7 +300,7 @@ static void begin(struct fg_dev *dev, const struct fg_rows *rows)
     dev->rows = rows;
     dev->count = rows->count;
     dev->failed = false;
-    fg_pool_wake(dev->pool);
+    fg_pool_begin(dev->pool);
     fg_pool_run(dev->pool, turn_row, dev, rows->count);
 }
 
@@ -311,6 +311,7 @@ static void narrow(struct fg_dev *dev, uint32_t rows)
 
 static int32_t sync_device(struct fg_dev *dev, struct fg_error *err)
 {
+    fg_pool_end(dev->pool);
     dev->rows = NULL;
     return dev->failed ? fg_fail(err, FG_NO_MEMORY, "no memory for a step") : FG_OK;
 }

@@ -57,7 +57,9 @@ static void run_jobs(uint32_t threads, uint32_t jobs, uint32_t pause_us)
         if (pause_us && j % 50 == 0)
             sleep_us(pause_us);
         if (j % 31 == 0)
-            fg_pool_wake(pool);
+            fg_pool_begin(pool);
+        if (j % 62 == 40)
+            fg_pool_end(pool);
     }
     assert_int_equal(atomic_load(&c->strangers), 0);
     fg_pool_close(pool);
@@ -103,7 +105,7 @@ static void slow_chunks_are_shared_and_waited_for(void **state)
     c->threads = 4;
     c->sleep_us = 20000;
     assert_int_equal(fg_pool_open(4, &pool, NULL), FG_OK);
-    fg_pool_wake(pool);
+    fg_pool_begin(pool);
     const uint64_t begin = fg_clock_ns();
     fg_pool_run(pool, count_chunk, c, 8);
     const uint64_t took = fg_clock_ns() - begin;
