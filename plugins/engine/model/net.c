@@ -12,7 +12,10 @@
 #include "util/error.h"
 #include "util/str.h"
 
-enum { MAX_ROWS = 512 }; /* activations of so many rows are kept; a larger batch gains nothing */
+enum {
+    MAX_ROWS = 512,        /* activations of so many rows are kept; a larger batch gains nothing */
+    DROP_BYTES = 32 << 20, /* of the file, between two drops of its pages while loading */
+};
 
 static const struct fg_family *const families[] = {&fg_family_llama, &fg_family_gemma3};
 
@@ -99,7 +102,7 @@ struct loading {
     struct fg_net *net;
     void (*progress)(void *, float);
     void *ctx;
-    uint64_t done, total;
+    uint64_t done, total, dropped;
     struct fg_error *err;
 };
 
@@ -121,6 +124,10 @@ static int32_t load_slots(struct loading *l, const struct fg_slot *slots, uint32
             return rc;
         l->net->info.weight_bytes += fg_device_ops.weight_bytes(*at);
         l->done += t->bytes;
+        if (l->done - l->dropped > DROP_BYTES) { /* so that file and copy are never both whole */
+            fg_gguf_drop_pages(l->g);
+            l->dropped = l->done;
+        }
         if (l->progress)
             l->progress(l->ctx, l->total ? (float)((double)l->done / (double)l->total) : 1.0f);
     }

@@ -448,6 +448,47 @@ static void pages_of_a_size_that_kernels_cannot_use_are_refused(void **state)
     tiny_free(&t);
 }
 
+/* Weights that are no numbers spoil what reads them and nobody else, also not through a page that
+ * is used again. */
+static void what_is_no_number_stays_in_its_sequence(void **state)
+{
+    (void)state;
+    struct tiny t;
+    struct engine e;
+    float clean[40 * 100], mixed[42 * 100];
+    struct tiny_shape s = llama;
+    struct batch *b = calloc(1, sizeof *b);
+    assert_non_null(b);
+    s.type = FG_F32;
+    tiny_make(&t, &s, &(struct tiny_fault){.poison = 7});
+    open_engine(&e, &t, false, NULL, 2);
+    add_rows(&e, b, 0, 0, 40);
+    for (uint32_t i = 0; i < 40; i++)
+        b->tokens[i] = (int32_t)(i % 7);
+    assert_int_equal(run_batch(&e, b, clean, NULL, NULL, NULL), FG_OK);
+    memset(b, 0, sizeof *b);
+    add_rows(&e, b, 1, 0, 2);
+    add_rows(&e, b, 0, 0, 40);
+    b->tokens[0] = b->tokens[1] = 7;
+    for (uint32_t i = 0; i < 40; i++)
+        b->tokens[2 + i] = (int32_t)(i % 7);
+    assert_int_equal(run_batch(&e, b, mixed, NULL, NULL, NULL), FG_OK);
+    assert_true(isnan(mixed[0]) && isnan(mixed[100]));
+    for (uint32_t i = 0; i < 40; i++)
+        for (uint32_t v = 0; v < 100; v++)
+            assert_true(v == 7 || fabs((double)clean[i * 100 + v] -
+                                       (double)mixed[(i + 2) * 100 + v]) < EXACT);
+    memset(b, 0, sizeof *b);
+    add_rows(&e, b, 1, 0, 1); /* in the page that held the other's */
+    b->tokens[0] = 0;
+    assert_int_equal(run_batch(&e, b, mixed, NULL, NULL, NULL), FG_OK);
+    for (uint32_t v = 0; v < 100; v++)
+        assert_true(v == 7 || fabs((double)mixed[v] - (double)clean[v]) < EXACT);
+    free(b);
+    close_engine(&e);
+    tiny_free(&t);
+}
+
 /* ---- steps that do not run ------------------------------------------------------------------- */
 
 static bool at_second_look(void *ctx)
@@ -517,6 +558,7 @@ int main(void)
         cmocka_unit_test(only_wanted_rows_give_logits_and_they_are_the_same),
         cmocka_unit_test(a_copied_page_goes_on_as_its_original),
         cmocka_unit_test(pages_of_a_size_that_kernels_cannot_use_are_refused),
+        cmocka_unit_test(what_is_no_number_stays_in_its_sequence),
         cmocka_unit_test(a_stopped_step_can_be_run_again),
         cmocka_unit_test(tokens_and_counts_outside_the_network_are_refused),
     };

@@ -122,6 +122,9 @@ static void tensor(struct writer *w, const char *name, uint32_t row, uint32_t ro
     assert_non_null(t->values);
     for (size_t i = 0; i < count; i++)
         t->values[i] = center + spread * (float)uniform(w);
+    if (w->fault->poison && is(name, "token_embd.weight"))
+        for (size_t i = 0; i < row; i++)
+            t->values[(size_t)w->fault->poison * row + i] = NAN;
     if (is(w->fault->retype, name))
         type = FG_I8;
     put_text(&w->infos, name);

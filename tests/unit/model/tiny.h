@@ -35,6 +35,7 @@ struct tiny_fault {
     bool real;
     float number;
     const char *text; /* general.architecture */
+    uint32_t poison;  /* this row of token_embd, but 0, is not a number */
 };
 
 struct tiny {
