@@ -130,7 +130,7 @@ static bool run_chunks(struct fg_pool *p, uint32_t worker)
 static uint64_t clock_of(int32_t tid)
 {
     struct timespec t;
-    if (tid <= 0 || clock_gettime((~(clockid_t)tid << 3) | 6, &t) != 0)
+    if (tid <= 0 || clock_gettime(-(tid + 1) * 8 + 6, &t) != 0)
         return 0;
     return (uint64_t)t.tv_sec * FG_NS_PER_S + (uint64_t)t.tv_nsec;
 }
