@@ -69,11 +69,13 @@ static bool prepare_inputs(struct fg_dev *dev, const struct fg_buffer *in,
         if (k < out->kinds)
             continue;
         out->kind[k] = kind;
-        out->act[k] = fg_scratch_need(dev, &dev->acts[k], fg_act_bytes(kind, dev->count, in->width));
+        out->act[k] =
+            fg_scratch_need(dev, &dev->acts[k], fg_act_bytes(kind, dev->count, in->width));
         out->kinds++;
     }
     if (norm)
-        p.normed = fg_scratch_need(dev, &dev->normed, (size_t)dev->count * in->width * sizeof(float));
+        p.normed =
+            fg_scratch_need(dev, &dev->normed, (size_t)dev->count * in->width * sizeof(float));
     if (dev->failed)
         return false;
     fg_pool_run(dev->pool, prepare_rows, &p, (dev->count + ROWS_TOGETHER - 1) / ROWS_TOGETHER);

@@ -375,7 +375,8 @@ int32_t fg_pool_open(uint32_t threads, struct fg_pool **out, struct fg_error *er
         return fg_fail(err, FG_NO_MEMORY, "no memory for a thread pool");
     const uint32_t count = threads < 1 ? 1 : threads > THREADS_MOST ? THREADS_MOST : threads;
     *p = (struct fg_pool){.threads = count};
-    p->cores_known = sched_getaffinity(0, sizeof p->cores, &p->cores) == 0 && CPU_COUNT(&p->cores) > 1;
+    p->cores_known =
+        sched_getaffinity(0, sizeof p->cores, &p->cores) == 0 && CPU_COUNT(&p->cores) > 1;
     p->members = aligned_alloc(LINE, p->threads * sizeof *p->members);
     if (!p->members) {
         free(p);

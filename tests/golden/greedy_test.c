@@ -72,7 +72,8 @@ static void run_case(struct fixture *f, const json_t *one, const json_t *from, s
     float *logits = malloc((size_t)(count - prompt + 1) * f->vocab * sizeof *logits);
     assert_non_null(logits);
     fixture_run(f, ids, 0, count, prompt - 1, logits);
-    const double first = first_distance(json_object_get(from, "first_token_top10"), logits, f->vocab);
+    const json_t *top = json_object_get(from, "first_token_top10");
+    const double first = first_distance(top, logits, f->vocab);
     *worst = first > *worst ? first : *worst;
     if (first > bounds.first)
         fail_msg("\"%s\": first token's log-probabilities are off by %.5f, allowed %.5f",

@@ -36,7 +36,8 @@ struct world {
 
 static float value(uint32_t what, uint32_t sequence, uint32_t position, uint32_t i)
 {
-    uint32_t h = what * 0x9e3779b9u + sequence * 0x85ebca6bu + position * 0xc2b2ae35u + i * 0x27d4eb2fu;
+    uint32_t h = what * 0x9e3779b9u + sequence * 0x85ebca6bu + position * 0xc2b2ae35u;
+    h += i * 0x27d4eb2fu;
     h ^= h >> 15;
     h *= 0x2c1b3c6du;
     h ^= h >> 13;
@@ -106,7 +107,8 @@ static void expected_of(const struct shape *s, uint32_t sequence, uint32_t at, u
 }
 
 /* Runs one step of chunks and compares every query of it, or only writes. */
-static void step(struct world *w, const struct chunk *chunks, size_t count, bool look, double allowed)
+static void step(struct world *w, const struct chunk *chunks, size_t count, bool look,
+                 double allowed)
 {
     static int32_t tokens[ROWS];
     static uint32_t position[ROWS], sequence[ROWS];
@@ -145,8 +147,8 @@ static void step(struct world *w, const struct chunk *chunks, size_t count, bool
             expected_of(s, sequence[row], position[row], head, want);
             for (uint32_t i = 0; i < s->head_dim; i++)
                 if (!(fabs((double)got[i] - want[i]) <= allowed))
-                    fail_msg("heads %u/%u of %u, page %u, window %u: row %u (position %u), head %u, "
-                             "value %u is %.6f, expected %.6f",
+                    fail_msg("heads %u/%u of %u, page %u, window %u: row %u (position %u), "
+                             "head %u, value %u is %.6f, expected %.6f",
                              s->heads, s->kv_heads, s->head_dim, s->page_tokens, s->window, row,
                              position[row], head, i, (double)got[i], want[i]);
         }

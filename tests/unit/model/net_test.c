@@ -291,7 +291,8 @@ static void check_batches(const struct tiny_shape *shape, bool exact, double all
     open_engine(&alone, &t, exact, NULL, 1);
     open_engine(&together, &t, exact, NULL, threads);
     struct batch *b = calloc(1, sizeof *b);
-    float *one = floats((size_t)ROWS_MOST * alone.vocab), *all = floats((size_t)ROWS_MOST * alone.vocab);
+    float *one = floats((size_t)ROWS_MOST * alone.vocab);
+    float *all = floats((size_t)ROWS_MOST * alone.vocab);
     assert_non_null(b);
     for (uint32_t s = 0; s < 3; s++) /* the beginnings: as one step here, in small ones there */
         for (uint32_t done = 0; done < at[s];) {
