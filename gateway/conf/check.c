@@ -314,9 +314,44 @@ static int32_t check_names_differ(struct walk *w, const struct fg_tree *root)
     return FG_OK;
 }
 
+static bool is_backend(const struct fg_tree *root, struct fg_str name)
+{
+    const struct fg_tree *list = fg_tree_get(root, "backends");
+    if (!list)
+        return fg_str_is(name, "cpu"); /* the default */
+    for (const struct fg_tree *b = list->first; b; b = b->next)
+        if (fg_str_eq(fg_tree_get(b, "name")->text, name))
+            return true;
+    return false;
+}
+
+static int32_t check_routes(struct walk *w, const struct fg_tree *root)
+{
+    const struct fg_tree *list = fg_tree_get(fg_tree_get(root, "models"), "routes");
+    uint32_t index = 0;
+    for (const struct fg_tree *r = list ? list->first : NULL; r; r = r->next, index++) {
+        const struct fg_tree *names = fg_tree_get(r, "backends");
+        for (const struct fg_tree *n = names ? names->first : NULL; n; n = n->next) {
+            if (is_backend(root, n->text))
+                continue;
+            char text[ECHO_BYTES + 4], why[120];
+            snprintf(why, sizeof why, "%s is no backend of this file", shown(n, text, sizeof text));
+            w->path.len = 0;
+            fg_path_key(&w->path, FG_STR("models"));
+            fg_path_key(&w->path, FG_STR("routes"));
+            fg_path_index(&w->path, index);
+            fg_path_key(&w->path, FG_STR("backends"));
+            return refuse(w, n->line, why);
+        }
+    }
+    return FG_OK;
+}
+
 int32_t fg_conf_check(const char *file, const struct fg_tree *root, struct fg_error *err)
 {
     struct walk w = {.file = file, .err = err};
     int32_t rc = check_value(&w, root, &fg_conf_schema);
-    return rc == FG_OK ? check_names_differ(&w, root) : rc;
+    if (rc == FG_OK)
+        rc = check_names_differ(&w, root);
+    return rc == FG_OK ? check_routes(&w, root) : rc;
 }

@@ -261,6 +261,41 @@ static int32_t fill_keep_alive(const struct source *s, const char *in_file, int6
                    why.text);
 }
 
+static int32_t fill_routes(const struct source *s, const struct fg_raw_models *from,
+                           struct fg_conf_models *to)
+{
+    to->routes = from->routes_count ? calloc(from->routes_count, sizeof *to->routes) : NULL;
+    if (from->routes_count && !to->routes)
+        return no_memory(s);
+    int32_t rc = FG_OK;
+    for (uint32_t i = 0; rc == FG_OK && i < from->routes_count; i++) {
+        struct fg_conf_route *route = &to->routes[i];
+        to->route_count = i + 1;
+        route->policy = from->routes[i].policy ? *from->routes[i].policy : -1;
+        rc = copy_text(s, from->routes[i].model, &route->model);
+        if (rc == FG_OK)
+            rc = copy_list(s, from->routes[i].backends, from->routes[i].backends_count, false,
+                           &route->backends, &route->backend_count);
+    }
+    return rc;
+}
+
+static int32_t fill_aliases(const struct source *s, const struct fg_raw_models *from,
+                            struct fg_conf_models *to)
+{
+    to->aliases = from->aliases_count ? calloc(from->aliases_count, sizeof *to->aliases) : NULL;
+    if (from->aliases_count && !to->aliases)
+        return no_memory(s);
+    int32_t rc = FG_OK;
+    for (uint32_t i = 0; rc == FG_OK && i < from->aliases_count; i++) {
+        to->alias_count = i + 1;
+        rc = copy_text(s, from->aliases[i].name, &to->aliases[i].name);
+        if (rc == FG_OK)
+            rc = copy_text(s, from->aliases[i].model, &to->aliases[i].model);
+    }
+    return rc;
+}
+
 static int32_t fill_models(const struct source *s, struct fg_conf *conf)
 {
     static const struct fg_raw_models none;
@@ -273,6 +308,11 @@ static int32_t fill_models(const struct source *s, struct fg_conf *conf)
     if (rc == FG_OK)
         rc = copy_list(s, from->preload, from->preload_count, false, &to->preload,
                        &to->preload_count);
+    to->policy = from->policy ? *from->policy : FG_POLICY_PREFER;
+    if (rc == FG_OK)
+        rc = fill_routes(s, from, to);
+    if (rc == FG_OK)
+        rc = fill_aliases(s, from, to);
     if (rc == FG_OK)
         rc = fill_keep_alive(s, from->keep_alive, &to->keep_alive_ns);
     if (rc == FG_OK)
@@ -283,6 +323,16 @@ static int32_t fill_models(const struct source *s, struct fg_conf *conf)
         rc = env_u32(s, from->max_loaded, "OLLAMA_MAX_LOADED_MODELS", "models.max_loaded",
                      &to->max_loaded);
     return rc;
+}
+
+static int32_t fill_gpu(const struct source *s, struct fg_conf *conf)
+{
+    static const struct fg_raw_gpu none;
+    const struct fg_raw_gpu *from = s->raw->gpu ? s->raw->gpu : &none;
+    struct fg_conf_gpu *to = &conf->gpu;
+    FG_CONF_GPU_NUMBERS(FILL)
+    to->enable = from->enable ? *from->enable : true;
+    return copy_path(s, from->library, &to->library);
 }
 
 static int32_t options_of(const struct source *s, uint32_t index, char **out)
@@ -327,6 +377,8 @@ static int32_t fill_backends(const struct source *s, struct fg_conf *conf)
         if (rc == FG_OK)
             rc = copy_text(s, from[i].plugin ? from[i].plugin : from[i].name, &to->plugin);
         if (rc == FG_OK)
+            rc = copy_list(s, from[i].gpus, from[i].gpus_count, false, &to->gpus, &to->gpu_count);
+        if (rc == FG_OK)
             rc = options_of(s, i, &to->config_json);
     }
     return rc;
@@ -370,8 +422,8 @@ static int32_t fill_top(const struct source *s, struct fg_conf *conf)
 static int32_t fill(const struct source *s, struct fg_conf *conf)
 {
     static int32_t (*const steps[])(const struct source *, struct fg_conf *) = {
-        fill_listen, fill_top,   fill_plugin_dir, fill_origins,
-        fill_limits, fill_queue, fill_models,     fill_backends,
+        fill_listen, fill_top,    fill_plugin_dir, fill_origins,  fill_limits,
+        fill_queue,  fill_models, fill_gpu,        fill_backends,
     };
     int32_t rc = FG_OK;
     for (size_t i = 0; rc == FG_OK && i < sizeof steps / sizeof *steps; i++)
@@ -449,6 +501,7 @@ void fg_conf_free(struct fg_conf *c)
         free(c->backends[i].name);
         free(c->backends[i].plugin);
         free(c->backends[i].config_json);
+        free_list(c->backends[i].gpus, c->backends[i].gpu_count);
     }
     free(c->backends);
     free(c->log_path);
@@ -458,5 +511,16 @@ void fg_conf_free(struct fg_conf *c)
     free_list(c->models.stores, c->models.store_count);
     free_list(c->models.preload, c->models.preload_count);
     free(c->models.default_model);
+    for (uint32_t i = 0; i < c->models.route_count; i++) {
+        free(c->models.routes[i].model);
+        free_list(c->models.routes[i].backends, c->models.routes[i].backend_count);
+    }
+    free(c->models.routes);
+    for (uint32_t i = 0; i < c->models.alias_count; i++) {
+        free(c->models.aliases[i].name);
+        free(c->models.aliases[i].model);
+    }
+    free(c->models.aliases);
+    free(c->gpu.library);
     free(c);
 }

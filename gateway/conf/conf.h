@@ -24,6 +24,8 @@ struct fg_conf_backend {
     char *name;        /* unique: [a-z0-9-] */
     char *plugin;      /* module name ("cpu") or absolute path of a .so */
     bool isolate;      /* in a child process */
+    char **gpus;       /* cards it runs on, as gpu/bind.c reads them; none: not told */
+    uint32_t gpu_count;
     char *config_json; /* `options` of the file as one JSON object, "{}" when none */
 };
 struct fg_conf_limits { /* threats: each has a hard upper bound */
@@ -40,6 +42,27 @@ struct fg_conf_queue {
     uint32_t request_ms;      /* whole: 1 h; 0 none */
     uint32_t load_timeout_ms; /* 5 min */
 };
+struct fg_conf_gpu {
+    bool enable;
+    char *library;        /* of NVML; NULL: the usual names and places */
+    uint32_t interval_ms; /* between two readings */
+    uint32_t history;     /* readings kept a card */
+};
+enum fg_policy { /* how a backend is chosen, see flow/route.h */
+    FG_POLICY_PREFER = 0,
+    FG_POLICY_COOLEST = 1,
+    FG_POLICY_FASTEST = 2,
+    FG_POLICY_CHEAPEST = 3,
+};
+struct fg_conf_route { /* for the models whose name it fits; the first that fits counts */
+    char *model;     /* may hold '*' and '?' */
+    char **backends; /* only these, in this order; none: all of them as listed */
+    uint32_t backend_count;
+    int32_t policy;  /* -1: that of models */
+};
+struct fg_conf_alias {
+    char *name, *model;
+};
 struct fg_conf_models {
     char **directories; /* of *.gguf files */
     uint32_t directory_count;
@@ -52,6 +75,11 @@ struct fg_conf_models {
     uint32_t context;      /* default tokens a job; 0: the engine's choice */
     uint32_t parallel;     /* slots a model; 0: the engine's choice */
     uint32_t max_loaded;   /* models at once; 0: 3 */
+    int32_t policy;        /* enum fg_policy */
+    struct fg_conf_route *routes;
+    uint32_t route_count;
+    struct fg_conf_alias *aliases;
+    uint32_t alias_count;
 };
 struct fg_conf {
     struct fg_conf_listen *listen;
@@ -67,6 +95,7 @@ struct fg_conf {
     struct fg_conf_limits limits;
     struct fg_conf_queue queue;
     struct fg_conf_models models;
+    struct fg_conf_gpu gpu;
     struct fg_conf_backend *backends; /* in order of preference; default: cpu, isolated */
     uint32_t backend_count;
 };

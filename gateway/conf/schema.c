@@ -1,6 +1,8 @@
 /* The tables of schema.h. */
 #include "conf/schema.h"
 
+#include "conf/conf.h"
+
 #include <fluxgate/plugin.h>
 #include <string.h>
 
@@ -22,11 +24,39 @@ static const struct cyaml_schema_field backend_fields[] = {
     CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct fg_raw_backend, name, 1, 32),
     CYAML_FIELD_STRING_PTR("plugin", MAY, struct fg_raw_backend, plugin, 1, 1024),
     CYAML_FIELD_BOOL_PTR("isolate", MAY, struct fg_raw_backend, isolate),
+    CYAML_FIELD_SEQUENCE("gpus", MAY, struct fg_raw_backend, gpus, &line_text, 0, 16),
     CYAML_FIELD_IGNORE("options", CYAML_FLAG_OPTIONAL), /* any map: taken from the tree as JSON */
     CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value backend_entry = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct fg_raw_backend, backend_fields)};
+
+static const struct cyaml_strval policies[] = {
+    {"prefer", FG_POLICY_PREFER},
+    {"coolest", FG_POLICY_COOLEST},
+    {"fastest", FG_POLICY_FASTEST},
+    {"cheapest", FG_POLICY_CHEAPEST},
+};
+#define POLICY(type)                                                                               \
+    CYAML_FIELD_ENUM_PTR("policy", MAY | CYAML_FLAG_STRICT, type, policy, policies,                \
+                         sizeof policies / sizeof *policies)
+
+static const struct cyaml_schema_field route_fields[] = {
+    CYAML_FIELD_STRING_PTR("model", CYAML_FLAG_POINTER, struct fg_raw_route, model, 1, 256),
+    CYAML_FIELD_SEQUENCE("backends", MAY, struct fg_raw_route, backends, &line_text, 0, 16),
+    POLICY(struct fg_raw_route),
+    CYAML_FIELD_END,
+};
+static const struct cyaml_schema_value route_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct fg_raw_route, route_fields)};
+
+static const struct cyaml_schema_field alias_fields[] = {
+    CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct fg_raw_alias, name, 1, 256),
+    CYAML_FIELD_STRING_PTR("model", CYAML_FLAG_POINTER, struct fg_raw_alias, model, 1, 256),
+    CYAML_FIELD_END,
+};
+static const struct cyaml_schema_value alias_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct fg_raw_alias, alias_fields)};
 
 /* clang-format off */
 #define NUMBER(key, least, most, value) CYAML_FIELD_UINT_PTR(#key, MAY, struct RAW, key),
@@ -50,6 +80,17 @@ static const struct cyaml_schema_field model_fields[] = {
     CYAML_FIELD_SEQUENCE("preload", MAY, struct RAW, preload, &line_text, 0, 64),
     CYAML_FIELD_STRING_PTR("keep_alive", MAY, struct RAW, keep_alive, 1, 64),
     FG_CONF_MODEL_NUMBERS(NUMBER)
+    POLICY(struct RAW),
+    CYAML_FIELD_SEQUENCE("routes", MAY, struct RAW, routes, &route_entry, 0, 256),
+    CYAML_FIELD_SEQUENCE("aliases", MAY, struct RAW, aliases, &alias_entry, 0, 256),
+#undef RAW
+    CYAML_FIELD_END,
+};
+static const struct cyaml_schema_field gpu_fields[] = {
+#define RAW fg_raw_gpu
+    CYAML_FIELD_BOOL_PTR("enable", MAY, struct RAW, enable),
+    CYAML_FIELD_STRING_PTR("library", MAY, struct RAW, library, 1, 1024),
+    FG_CONF_GPU_NUMBERS(NUMBER)
 #undef RAW
     CYAML_FIELD_END,
 };
@@ -72,6 +113,7 @@ static const struct cyaml_schema_field top_fields[] = {
     CYAML_FIELD_MAPPING_PTR("limits", MAY, struct RAW, limits, limit_fields),
     CYAML_FIELD_MAPPING_PTR("queue", MAY, struct RAW, queue, queue_fields),
     CYAML_FIELD_MAPPING_PTR("models", MAY, struct RAW, models, model_fields),
+    CYAML_FIELD_MAPPING_PTR("gpu", MAY, struct RAW, gpu, gpu_fields),
     CYAML_FIELD_SEQUENCE("backends", MAY, struct RAW, backends, &backend_entry, 1, 16),
 #undef RAW
     CYAML_FIELD_END,
@@ -84,6 +126,7 @@ const struct cyaml_schema_value fg_conf_schema = {
 #define LIMIT(key, least, most, value) {"limits." #key, least, most},
 #define QUEUE(key, least, most, value) {"queue." #key, least, most},
 #define MODEL(key, least, most, value) {"models." #key, least, most},
+#define GPU(key, least, most, value)   {"gpu." #key, least, most},
 /* clang-format off */
 static const struct fg_conf_bounds bounds[] = {
     {"listen[].port", 0, 65535},
@@ -91,6 +134,7 @@ static const struct fg_conf_bounds bounds[] = {
     FG_CONF_LIMIT_NUMBERS(LIMIT)
     FG_CONF_QUEUE_NUMBERS(QUEUE)
     FG_CONF_MODEL_NUMBERS(MODEL)
+    FG_CONF_GPU_NUMBERS(GPU)
 };
 /* clang-format on */
 

@@ -37,6 +37,9 @@
     X(context, 0, 16777216, 0)                                                                     \
     X(parallel, 0, 256, 0)                                                                         \
     X(max_loaded, 0, 64, 0)
+#define FG_CONF_GPU_NUMBERS(X)                                                                     \
+    X(interval_ms, 100, 60000, 1000)                                                               \
+    X(history, 0, 86400, 600)
 
 #define FG_RAW_NUMBER(key, least, most, value) uint64_t *key;
 struct fg_raw_listen {
@@ -46,6 +49,22 @@ struct fg_raw_listen {
 struct fg_raw_backend {
     char *name, *plugin;
     bool *isolate;
+    char **gpus;
+    uint32_t gpus_count;
+};
+struct fg_raw_gpu {
+    bool *enable;
+    char *library;
+    FG_CONF_GPU_NUMBERS(FG_RAW_NUMBER)
+};
+struct fg_raw_route {
+    char *model;
+    char **backends;
+    uint32_t backends_count;
+    int32_t *policy;
+};
+struct fg_raw_alias {
+    char *name, *model;
 };
 struct fg_raw_limits {
     FG_CONF_LIMIT_NUMBERS(FG_RAW_NUMBER)
@@ -58,6 +77,11 @@ struct fg_raw_models {
     uint32_t directories_count, stores_count, preload_count;
     char *default_model, *keep_alive;
     FG_CONF_MODEL_NUMBERS(FG_RAW_NUMBER)
+    int32_t *policy;
+    struct fg_raw_route *routes;
+    uint32_t routes_count;
+    struct fg_raw_alias *aliases;
+    uint32_t aliases_count;
 };
 struct fg_raw {
     struct fg_raw_listen *listen;
@@ -72,6 +96,7 @@ struct fg_raw {
     struct fg_raw_limits *limits;
     struct fg_raw_queue *queue;
     struct fg_raw_models *models;
+    struct fg_raw_gpu *gpu;
     struct fg_raw_backend *backends;
     uint32_t backends_count;
 };

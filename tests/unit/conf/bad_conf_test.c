@@ -85,6 +85,8 @@ static void every_number_has_bounds(void **state)
         {"models", "context", 0, 16777216},
         {"models", "parallel", 0, 256},
         {"models", "max_loaded", 0, 64},
+        {"gpu", "interval_ms", 100, 60000},
+        {"gpu", "history", 0, 86400},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         bool top = !*rows[i].section;
@@ -169,6 +171,23 @@ static void texts_have_a_length(void **state)
     memset(yaml + n, 'a', 1025);
     memcpy(yaml + n + 1025, "\n", 2);
     refused(yaml, "1: log_path: a text of 1 to 1024 bytes is expected, not of 1025");
+}
+
+static void policies_and_routes_name_what_there_is(void **state)
+{
+    (void)state;
+    refused("models: {policy: nicest}\n", "1: models.policy: one of prefer, coolest, fastest, "
+                                          "cheapest is expected, not \"nicest\"");
+    refused("models: {routes: [{backends: [cpu]}]}\n", "1: models.routes[0]: \"model\" is missing");
+    refused(
+        "models:\n  routes:\n    - {model: a, backends: [cpu]}\n    - {model: b, backends: [x]}\n",
+        "4: models.routes[1].backends: \"x\" is no backend of this file");
+    refused("models: {routes: [{model: a, backends: [cpu]}]}\nbackends: [{name: gpu0}]\n",
+            "1: models.routes[0].backends: \"cpu\" is no backend of this file");
+    refused("models: {aliases: [{name: a}]}\n", "1: models.aliases[0]: \"model\" is missing");
+    refused("backends: [{name: a, gpus: 0}]\n",
+            "1: backends[0].gpus: a list is expected, not \"0\"");
+    refused("gpu: {enable: 1}\n", "1: gpu.enable: true or false is expected, not \"1\"");
 }
 
 static void only_loopback_addresses_may_listen(void **state)
@@ -334,6 +353,7 @@ int main(void)
         TEST(containers_are_not_mixed_up),
         TEST(lists_have_a_length),
         TEST(texts_have_a_length),
+        TEST(policies_and_routes_name_what_there_is),
         TEST(only_loopback_addresses_may_listen),
         TEST(keep_alive_is_a_go_duration),
         TEST(backends_have_names_of_their_own),

@@ -181,6 +181,37 @@ static void the_file_sets_every_key(void **state)
     fg_conf_free(c);
 }
 
+static void cards_and_routes_are_read(void **state)
+{
+    (void)state;
+    struct fg_conf *c =
+        load("gpu: {enable: false, library: nvml.so, interval_ms: 250, history: 9}\n"
+             "models:\n  policy: cheapest\n"
+             "  routes:\n    - {model: 'a*', backends: [y, x], policy: coolest}\n"
+             "    - {model: b}\n"
+             "  aliases: [{name: n, model: m}]\n"
+             "backends: [{name: x, gpus: [0, GPU-1, sm_61]}, {name: y}]\n");
+    char library[120];
+    snprintf(library, sizeof library, "%s/nvml.so", place);
+    assert_false(c->gpu.enable);
+    assert_string_equal(c->gpu.library, library);
+    assert_int_equal(c->gpu.interval_ms, 250);
+    assert_int_equal(c->gpu.history, 9);
+    assert_int_equal(c->models.policy, FG_POLICY_CHEAPEST);
+    assert_int_equal(c->models.route_count, 2);
+    assert_string_equal(c->models.routes[0].model, "a*");
+    assert_int_equal(c->models.routes[0].backend_count, 2);
+    assert_string_equal(c->models.routes[0].backends[1], "x");
+    assert_int_equal(c->models.routes[0].policy, FG_POLICY_COOLEST);
+    assert_int_equal(c->models.routes[1].policy, -1);
+    assert_string_equal(c->models.aliases[0].name, "n");
+    assert_string_equal(c->models.aliases[0].model, "m");
+    assert_int_equal(c->backends[0].gpu_count, 3);
+    assert_string_equal(c->backends[0].gpus[0], "0");
+    assert_int_equal(c->backends[1].gpu_count, 0);
+    fg_conf_free(c);
+}
+
 static void null_is_the_same_as_left_out(void **state)
 {
     (void)state;
@@ -370,6 +401,7 @@ int main(void)
         TEST(plugins_are_looked_up_beside_the_program),
         TEST(ollamas_store_is_taken_when_it_is_there),
         TEST(the_file_sets_every_key),
+        TEST(cards_and_routes_are_read),
         TEST(null_is_the_same_as_left_out),
         TEST(an_empty_file_is_a_good_one),
         TEST(paths_are_below_the_home_or_the_file),

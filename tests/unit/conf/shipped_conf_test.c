@@ -76,6 +76,14 @@ static void the_annotated_file_has_the_built_in_defaults(void **state)
     assert_int_equal(a->models.context, b->models.context);
     assert_int_equal(a->models.parallel, b->models.parallel);
     assert_int_equal(a->models.max_loaded, b->models.max_loaded);
+    assert_int_equal(a->models.policy, b->models.policy);
+    assert_int_equal(a->models.route_count, b->models.route_count);
+    assert_int_equal(a->models.alias_count, b->models.alias_count);
+    assert_int_equal(a->gpu.enable, b->gpu.enable);
+    same_text(a->gpu.library, b->gpu.library);
+    assert_int_equal(a->gpu.interval_ms, b->gpu.interval_ms);
+    assert_int_equal(a->gpu.history, b->gpu.history);
+    assert_int_equal(a->backends[0].gpu_count, b->backends[0].gpu_count);
     assert_int_equal(a->backend_count, b->backend_count);
     same_text(a->backends[0].name, b->backends[0].name);
     same_text(a->backends[0].plugin, b->backends[0].plugin);
@@ -102,7 +110,9 @@ static void shows_every_key(const struct fg_tree *map, const struct cyaml_schema
             fail_msg("fluxgate.yaml does not show %s (in the map at line %u)", f->key, map->line);
         if (f->value.type == CYAML_MAPPING)
             shows_every_key(c, f->value.mapping.fields);
-        if (f->value.type == CYAML_SEQUENCE && f->value.sequence.entry->type == CYAML_MAPPING)
+        /* A list that is empty by default shows the keys of its entries in its comment. */
+        if (f->value.type == CYAML_SEQUENCE && f->value.sequence.entry->type == CYAML_MAPPING &&
+            c->first)
             shows_every_key(c->first, f->value.sequence.entry->mapping.fields);
     }
 }
@@ -126,11 +136,11 @@ static void the_annotated_file_shows_every_key(void **state)
 static void every_number_of_the_schema_has_bounds(void **state)
 {
     (void)state;
-    static const char *const sections[] = {"limits", "queue", "models"};
+    static const char *const sections[] = {"limits", "queue", "models", "gpu"};
     for (const struct cyaml_schema_field *f = fg_conf_schema.mapping.fields; f->key; f++) {
         if (f->value.type == CYAML_UINT)
             assert_non_null(fg_conf_bounds_of(f->key));
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < 4; i++) {
             if (strcmp(f->key, sections[i]) != 0)
                 continue;
             for (const struct cyaml_schema_field *g = f->value.mapping.fields; g->key; g++) {
