@@ -341,6 +341,23 @@ static void run_close(struct fg_task *task)
     pthread_mutex_unlock(&slot->lock);
 }
 
+bool fg_backend_restart(struct fg_backend_slot *slot, const char *reason)
+{
+    pthread_mutex_lock(&slot->lock);
+    bool can = slot->isolate && slot->status.state == FG_BACKEND_UP && slot->instance;
+    struct fg_backend *instance = slot->instance;
+    slot->visitors += can;
+    pthread_mutex_unlock(&slot->lock);
+    if (!can)
+        return false;
+    fg_remote_kill(instance, reason);
+    pthread_mutex_lock(&slot->lock);
+    slot->visitors--;
+    pthread_cond_broadcast(&slot->left);
+    pthread_mutex_unlock(&slot->lock);
+    return true;
+}
+
 void fg_backend_metrics(struct fg_backend_slot *slot, fg_metric_visit *visit, void *ctx)
 {
     pthread_mutex_lock(&slot->lock);

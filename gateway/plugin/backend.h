@@ -54,6 +54,9 @@ void fg_backend_get_status(const struct fg_backend_slot *, struct fg_backend_sta
 struct fg_control *fg_backend_control(struct fg_backend_slot *);
 const struct fg_plugin *fg_backend_table(const struct fg_backend_slot *);
 struct fg_backend *fg_backend_instance(const struct fg_backend_slot *);
+/* [any] Ends the child of an isolated backend that is UP; it is started again as after any end.
+ * False: there is none to end. */
+bool fg_backend_restart(struct fg_backend_slot *, const char *reason);
 /* [any] The plugin's own numbers, while the backend is UP. */
 void fg_backend_metrics(struct fg_backend_slot *, fg_metric_visit *, void *ctx);
 

@@ -31,5 +31,7 @@ struct fg_remote_ask {
  * (gone() is not called then); another status: the plugin is no good or refused. *pid is set. */
 int32_t fg_remote_open(const struct fg_remote_ask *, const struct fg_plugin **,
                        struct fg_backend **, int32_t *pid, struct fg_error *);
+/* [any] Ends the child; everything else follows on its thread. */
+void fg_remote_kill(struct fg_backend *, const char *reason);
 
 #endif

@@ -95,8 +95,6 @@ void fg_remote_numbers_drop(struct fg_remote_numbers *); /* NULL is fine */
 /* remote_io.c */
 void *fg_remote_run(void *remote); /* the thread: until the child is gone */
 void fg_remote_wake(struct fg_backend *);
-/* [any] Ends the child; everything else follows on its thread. */
-void fg_remote_kill(struct fg_backend *, const char *reason);
 /* [any] Writes what waits, or leaves it to the thread. */
 void fg_remote_flush(struct fg_backend *);
 
