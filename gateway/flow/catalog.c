@@ -147,6 +147,32 @@ int32_t fg_catalog_new(const struct fg_store_list *list, struct fg_facts *const 
     return FG_OK;
 }
 
+int32_t fg_catalog_add_aliases(const struct fg_catalog *fresh, const struct fg_conf_alias *aliases,
+                               uint32_t count, struct fg_error *err)
+{
+    struct fg_catalog *c = (struct fg_catalog *)fresh; /* nobody shares it yet */
+    size_t most = (size_t)c->alias_count + count;
+    struct alias *more = most ? realloc(c->by_alias, most * sizeof *more) : c->by_alias;
+    if (!more)
+        return fg_fail(err, FG_NO_MEMORY, "no memory for other names of models");
+    c->by_alias = more;
+    uint32_t before = c->alias_count, added = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct fg_model_entry *e = fg_catalog_find(c, fg_str_of(aliases[i].model), NULL);
+        struct alias *to = &c->by_alias[before + added];
+        if (!e)
+            continue;
+        to->entry = e;
+        if (!copy(c->arena, fg_str_of(aliases[i].name), &to->alias))
+            break;
+        added++;
+    }
+    c->alias_count = before + added;
+    if (c->alias_count)
+        qsort(c->by_alias, c->alias_count, sizeof *c->by_alias, by_alias);
+    return FG_OK;
+}
+
 const struct fg_catalog *fg_catalog_retain(const struct fg_catalog *c)
 {
     if (c)
@@ -188,6 +214,14 @@ static const struct fg_model_entry *find_full(const struct fg_catalog *c, struct
     return hit ? *hit : NULL;
 }
 
+static const struct alias *find_alias(const struct fg_catalog *c, struct fg_str text)
+{
+    struct alias probe = {.alias = text};
+    return text.len && text.len <= FG_NAME_MAX && c->alias_count
+               ? bsearch(&probe, c->by_alias, c->alias_count, sizeof *c->by_alias, by_alias)
+               : NULL;
+}
+
 const struct fg_model_entry *fg_catalog_find(const struct fg_catalog *c, struct fg_str text,
                                              bool *invalid)
 {
@@ -205,11 +239,9 @@ const struct fg_model_entry *fg_catalog_find(const struct fg_catalog *c, struct 
         len && c->count ? find_full(c, (struct fg_str){full, len}) : NULL;
     if (e)
         return e;
-    struct alias probe = {.alias = text};
-    const struct alias *hit =
-        text.len && text.len <= FG_NAME_MAX && c->alias_count
-            ? bsearch(&probe, c->by_alias, c->alias_count, sizeof *c->by_alias, by_alias)
-            : NULL;
+    const struct alias *hit = find_alias(c, text);
+    if (!hit && fg_str_ends(text, FG_STR(":latest"))) /* the tag that clients add */
+        hit = find_alias(c, (struct fg_str){text.ptr, text.len - 7});
     if (hit)
         return hit->entry;
     if (invalid)

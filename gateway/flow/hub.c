@@ -26,6 +26,7 @@ void fg_after_init(struct fg_after *after)
     fg_list_init(&after->wakes);
     fg_list_init(&after->loads);
     fg_list_init(&after->unloads);
+    after->restarts = 0;
     after->poke = false;
 }
 
@@ -41,6 +42,8 @@ void fg_after_run(struct fg_hub *hub, struct fg_after *after)
         struct fg_hub_job *job = FG_CONTAINER(w, struct fg_hub_job, wait);
         (void)fg_worker_post(job->worker, &job->wake);
     }
+    if (after->restarts)
+        fg_hub_restart(hub, after->restarts);
     if (after->poke)
         fg_hub_poke(hub);
 }
@@ -153,6 +156,8 @@ void fg_hub_backend_changed(struct fg_hub *hub, struct fg_backend_slot *slot)
     after.poke = true;
     pthread_mutex_unlock(&hub->lock);
     fg_after_run(hub, &after);
+    if (status.state == FG_BACKEND_UP)
+        fg_hub_process_is_new(hub, slot);
 }
 
 static const char *const state_names[] = {"starting", "up", "down", "failed"};
@@ -183,8 +188,10 @@ json_t *fg_hub_health(struct fg_hub *hub)
     }
     if (__atomic_load_n(&hub->draining, __ATOMIC_ACQUIRE))
         json_array_append_new(reasons, json_string("shutting down"));
+    json_t *cards = fg_hub_cards_json(hub, reasons);
     const char *status = !good ? "down" : json_array_size(reasons) ? "degraded" : "ok";
-    return json_pack("{s:s, s:o, s:o}", "status", status, "reasons", reasons, "backends", backends);
+    return json_pack("{s:s, s:o, s:o, s:o}", "status", status, "reasons", reasons, "backends",
+                     backends, "gpus", cards);
 }
 
 /* ---- life
@@ -219,6 +226,9 @@ static void open_metrics(struct fg_hub *hub)
         fg_metric(FG_METRIC_GAUGE, "fluxgate_models_loaded", "models now in memory", NULL, NULL, 0);
     hub->jobs_now = fg_metric(FG_METRIC_GAUGE, "fluxgate_jobs_now",
                               "jobs that wait or run, not yet released", NULL, NULL, 0);
+    hub->downgraded = fg_metric(FG_METRIC_COUNTER, "fluxgate_jobs_downgraded_total",
+                                "jobs served while a backend that is better placed was not usable",
+                                NULL, NULL, 0);
     for (uint32_t i = 0; i < fg_registry_count(hub->registry) && i < FG_ROUTE_MAX; i++) {
         struct fg_backend_metrics *m = &hub->metrics[i];
         char l[160];
@@ -231,6 +241,7 @@ static void open_metrics(struct fg_hub *hub)
         m->tokens_out = COUNTER("output_tokens_total", "tokens of answers");
         m->loads = COUNTER("model_loads_total", "models loaded");
         m->load_failures = COUNTER("model_load_failures_total", "models that could not be loaded");
+        m->joules = COUNTER("joules_total", "energy of jobs, where a card is the backend's alone");
 #undef COUNTER
         m->first_token = fg_metric(FG_METRIC_HISTOGRAM, "fluxgate_first_output_seconds",
                                    "from the slot to the first output", l, seconds, BUCKETS);
@@ -261,6 +272,8 @@ int32_t fg_hub_open(const struct fg_conf *conf, struct fg_registry *registry, st
     int32_t rc = hub->poke_fd < 0 ? fg_fail(err, FG_INTERNAL, "eventfd: errno %d", errno) : FG_OK;
     if (rc == FG_OK)
         rc = fg_settings_copy(conf, &hub->set, err);
+    if (rc == FG_OK)
+        rc = fg_hub_bind(hub, conf, err);
     if (rc == FG_OK)
         rc = fg_catalog_new(&none, NULL, &hub->catalog, err);
     if (rc == FG_OK)
@@ -306,6 +319,9 @@ int32_t fg_hub_reload(struct fg_hub *hub, const struct fg_conf *conf, struct fg_
         FG_CONTAINER(node, struct fg_live, node)->queue.limit = fresh.max_waiting;
     pthread_mutex_unlock(&hub->lock);
     fg_settings_done(&old);
+    struct fg_gpu *gpu = fg_hub_gpu(hub);
+    if (gpu) /* cards that were reset meanwhile are looked at afresh */
+        fg_gpu_look_again(gpu);
     fg_hub_poke(hub);
     return FG_OK;
 }
@@ -369,6 +385,7 @@ void fg_hub_close(struct fg_hub *hub)
     fg_listed_done(hub);
     fg_store_list_done(&hub->list);
     fg_settings_done(&hub->set);
+    fg_hub_unbind(hub);
     free(hub->lost_path);
     if (hub->poke_fd >= 0)
         close(hub->poke_fd);

@@ -14,6 +14,7 @@
 #include "plugin/backend.h"
 #include "util/arena.h"
 
+struct fg_gpu;
 struct fg_hub;
 struct fg_hub_job;
 
@@ -76,6 +77,8 @@ struct fg_job_end {
     struct fg_str text;     /* for people; no paths, no secrets */
     uint32_t retry_after_s; /* 0: do not say */
     uint32_t prompt_tokens, context; /* TOO_LONG */
+    bool has_joules;                 /* the backend is bound to one card that tells its energy */
+    double joules;                   /* this job's part of what the card used meanwhile */
 };
 struct fg_job_sink {
     /* The slot is there and the plugin took the job: headers can be written. Once, before any
@@ -132,6 +135,9 @@ void fg_hub_inspect_cancel(struct fg_hub_inspect *);
 json_t *fg_hub_health(struct fg_hub *);
 /* What the backends measure, as Prometheus text. [any] */
 bool fg_hub_figures(struct fg_hub *, struct fg_buf *out);
+/* Where the model would run and why, also why not elsewhere; new reference. NULL: not there.
+ * [any] */
+json_t *fg_hub_explain(struct fg_hub *, struct fg_str name, bool *invalid);
 /* A real one-token check of the default (or first loadable) model, cached for 30 s; runs it when
  * stale. */
 void fg_hub_ready(struct fg_hub *, struct fg_worker *,
@@ -139,6 +145,11 @@ void fg_hub_ready(struct fg_hub *, struct fg_worker *,
 
 int32_t fg_hub_open(const struct fg_conf *, struct fg_registry *, struct fg_hub **,
                      struct fg_error *);
+/* [main] Once, before workers start: from now on the cards' health counts. Borrowed until it is
+ * closed, which comes before fg_hub_close(). */
+void fg_hub_attach_gpu(struct fg_hub *, struct fg_gpu *);
+void fg_hub_detach_gpu(struct fg_hub *); /* [main] the workers are stopped */
+struct fg_gpu *fg_hub_gpu(struct fg_hub *); /* NULL: none is attached [any] */
 /* [any] A backend changed its state or generation: the composition root passes the registry's event
  * on, and tells of every backend once after fg_hub_open(). */
 void fg_hub_backend_changed(struct fg_hub *, struct fg_backend_slot *);

@@ -14,9 +14,12 @@
 
 #include <pthread.h>
 
+#include "flow/bound.h"
 #include "flow/catalog.h"
 #include "flow/hub.h"
 #include "flow/listed.h"
+#include "flow/measured.h"
+#include "flow/meter.h"
 #include "flow/queue.h"
 #include "flow/route.h"
 #include "plugin/stream.h"
@@ -33,6 +36,10 @@ struct fg_settings { /* a deep copy of what flow uses of the configuration */
     int64_t keep_alive_ns;
     uint32_t context, parallel, max_loaded, max_waiting;
     uint64_t deadline_ns, first_token_ns, request_ns, load_timeout_ns; /* 0: none */
+    int32_t policy; /* enum fg_policy */
+    struct fg_conf_route *routes;
+    struct fg_conf_alias *aliases;
+    uint32_t route_count, alias_count;
 };
 
 enum fg_live_state { FG_LIVE_LOADING = 0, FG_LIVE_READY = 1, FG_LIVE_CLOSING = 2 };
@@ -48,6 +55,10 @@ struct fg_live { /* one model on one backend, from the wish to load it to its un
     int32_t state;
     bool retiring; /* takes nobody new; unloads when the last job left */
     bool lost;     /* its child is gone */
+    bool is_barred; /* its card may not serve: it counts no more as loaded */
+    uint32_t slots_full; /* those of a cool card */
+    const char *placed_because; /* static, for the log */
+    uint32_t passed_over;       /* backends that were better placed and not usable */
     struct fg_queue queue;
     uint32_t asked_context, context, can, parallel;
     uint64_t memory_bytes;
@@ -62,6 +73,7 @@ struct fg_live { /* one model on one backend, from the wish to load it to its un
 struct fg_after {
     struct fg_list wakes;          /* fg_wait of jobs that left a line */
     struct fg_list loads, unloads; /* fg_live.todo */
+    uint32_t restarts;             /* bits of backends whose child is to start anew */
     bool poke;
 };
 
@@ -104,6 +116,9 @@ struct fg_hub_job {
     bool started, is_running, detached, cancelled, paused, scanned, calling, usage_held, is_backoff;
     uint32_t tries, excluded; /* excluded: bits of backends */
     float fraction;
+    bool is_metered, has_joules;
+    struct fg_meter_mark mark;
+    double joules; /* over all its tries */
     struct fg_usage held_usage;
     int32_t *held_ids; /* of the prompt, when STARTED told them */
     uint32_t held_id_count;
@@ -115,7 +130,26 @@ struct fg_hub_job {
 
 struct fg_backend_metrics {
     struct fg_metric *done, *failed, *cancelled, *tokens_in, *tokens_out, *loads, *load_failures;
-    struct fg_metric *first_token;
+    struct fg_metric *first_token, *joules;
+};
+
+struct fg_hub_bound { /* the cards of a backend */
+    char **gpus; /* constant, as is count */
+    uint32_t count;
+    uint32_t cards;               /* [lock] bits, when it was looked last */
+    float admission;              /* [lock] */
+    bool is_lost, wants_process;  /* [lock] */
+    struct fg_meter meter;        /* [lock] of the card, when it is one */
+};
+struct fg_survey { /* what routing knows at one moment, see survey.c */
+    uint32_t count, barred; /* bits */
+    int32_t policy;
+    char pattern[128]; /* of the route that fits; "" none */
+    struct fg_backend_status status[FG_ROUTE_MAX];
+    struct fg_bound bound[FG_ROUTE_MAX];
+    struct fg_route_backend backends[FG_ROUTE_MAX];
+    double needed_bytes[FG_ROUTE_MAX], free_bytes[FG_ROUTE_MAX];
+    struct fg_route route;
 };
 
 struct fg_listing { /* what a backend said it has by itself, the keeper's */
@@ -151,8 +185,13 @@ struct fg_hub {
         char why[160];
         struct fg_list waiters;
     } ready;
+    struct fg_gpu *gpu; /* atomic; NULL: none is attached */
+    struct fg_hub_bound bound[FG_ROUTE_MAX];
+    uint32_t bound_count;
+    uint32_t restart_wanted;   /* [lock] bits of backends */
+    struct fg_measured measured; /* [lock] */
     struct fg_backend_metrics metrics[FG_ROUTE_MAX];
-    struct fg_metric *queue_wait, *loaded, *jobs_now;
+    struct fg_metric *queue_wait, *loaded, *jobs_now, *downgraded;
     struct fg_metric *outcomes[FG_JOB_INTERNAL + 1];
 
     /* the keeper's */
@@ -194,6 +233,24 @@ void fg_live_flush_locked(struct fg_live *, int32_t outcome, const struct fg_err
 void fg_hub_wake_limbo_locked(struct fg_hub *, struct fg_after *);
 void fg_live_free(struct fg_live *);
 uint64_t fg_live_sweep(struct fg_hub *, uint64_t now_ns); /* next expiry */
+
+/* survey.c: without the lock */
+void fg_survey_take(struct fg_hub *, const struct fg_model_entry *, uint32_t excluded,
+                    const char *why_excluded, struct fg_survey *);
+void fg_hub_bound(struct fg_hub *, struct fg_bound[FG_ROUTE_MAX], uint32_t count);
+
+/* cards.c */
+int32_t fg_hub_bind(struct fg_hub *, const struct fg_conf *, struct fg_error *);
+void fg_hub_unbind(struct fg_hub *);
+void fg_live_admit_locked(struct fg_live *, struct fg_after *);
+void fg_live_bar_locked(struct fg_live *, struct fg_after *);
+/* Backends that wait for a new process and hold no model any more. */
+void fg_hub_restart_due_locked(struct fg_hub *, struct fg_after *);
+void fg_hub_restart(struct fg_hub *, uint32_t slots);
+void fg_hub_process_is_new(struct fg_hub *, const struct fg_backend_slot *);
+void fg_job_meter_start(struct fg_hub_job *);
+void fg_job_meter_end(struct fg_hub_job *);
+json_t *fg_hub_cards_json(struct fg_hub *, json_t *reasons);
 
 /* load.c */
 void fg_live_load_post(struct fg_live *);

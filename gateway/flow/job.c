@@ -13,6 +13,7 @@
  * A client that leaves before the slot is there costs nothing; later the plugin is told to cancel,
  * and the job lives on without callbacks ("detached") until the last event gives the slot back.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,7 @@ static int64_t keep_alive(const struct fg_hub_job *job)
 static void let_go(struct fg_hub_job *job, bool lost)
 {
     uint64_t served = job->first_ns ? fg_clock_ns() - job->granted_ns : 0;
+    fg_job_meter_end(job);
     if (job->plugin_job)
         job->live->table->release(job->plugin_job);
     if (job->stream)
@@ -100,21 +102,26 @@ static void count_end(const struct fg_hub_job *job, int32_t reason, bool cancell
 
 static void tell_end(struct fg_hub_job *job, const struct fg_job_end *end)
 {
-    char id[64];
+    char id[64], joules[32] = "-";
+    if (job->has_joules)
+        snprintf(joules, sizeof joules, "%.3f", job->joules);
     fg_metric_add(job->hub->outcomes[end->reason], 1);
     fg_log(end->reason == FG_JOB_OK ? FG_LOG_DEBUG : FG_LOG_INFO, "job_over",
-           "job=%s reason=%s tries=%u ms=%llu",
+           "job=%s reason=%s tries=%u ms=%llu joules=%s",
            fg_log_quote(job->ask.request ? job->ask.request->id : FG_STR("load"), id, sizeof id),
            fg_reason_name(end->reason), job->tries,
-           (unsigned long long)((fg_clock_ns() - job->created_ns) / FG_NS_PER_MS));
+           (unsigned long long)((fg_clock_ns() - job->created_ns) / FG_NS_PER_MS), joules);
 }
 
 /* The one way out with an answer. The slot has gone back before. Always false: no job any more. */
 static bool over(struct fg_hub_job *job, const struct fg_job_end *end)
 {
+    struct fg_job_end told = *end;
+    told.has_joules = job->has_joules;
+    told.joules = job->joules;
     tell_end(job, end);
     if (!job->cancelled)
-        job->ask.sink->over(job->ask.ctx, end);
+        job->ask.sink->over(job->ask.ctx, &told);
     destroy(job);
     return false;
 }
@@ -179,6 +186,8 @@ static void tell_started(struct fg_hub_job *job)
         .load_ns = job->load_ns,
         .can = live->can,
     };
+    if (job->skipped[0])
+        fg_metric_add(job->hub->downgraded, 1);
     job->started = true;
     job->calling = true;
     job->ask.sink->started(job->ask.ctx, &served);
@@ -208,6 +217,7 @@ static bool begin(struct fg_hub_job *job)
         return submit_failed(job, rc, &err, 0);
     }
     job->is_running = true;
+    fg_job_meter_start(job);
     arm(job, TICK_MS);
     return true;
 }
@@ -305,6 +315,16 @@ static void hold_ids(struct fg_hub_job *job, const struct fg_event *ev)
         memcpy(job->held_ids, ev->tokens, ev->token_count * sizeof *job->held_ids);
 }
 
+static void note_figures(struct fg_hub_job *job, const struct fg_usage *usage)
+{
+    struct fg_hub *hub = job->hub;
+    double joules = job->has_joules ? job->joules : (double)NAN;
+    pthread_mutex_lock(&hub->lock);
+    fg_measured_note(&hub->measured, fg_measured_key(job->entry->full_name), job->live->slot_index,
+                     usage->output_tokens, usage->output_ns, joules);
+    pthread_mutex_unlock(&hub->lock);
+}
+
 static bool finish(struct fg_hub_job *job, const struct fg_event *ev)
 {
     struct fg_usage usage;
@@ -323,6 +343,9 @@ static bool finish(struct fg_hub_job *job, const struct fg_event *ev)
         job->calling = false;
     }
     count_end(job, FG_JOB_OK, job->detached);
+    fg_job_meter_end(job);
+    if (!job->detached)
+        note_figures(job, &usage);
     let_go(job, false);
     job->cancelled = job->detached;
     if (job->cancelled) {

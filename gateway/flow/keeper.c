@@ -26,19 +26,34 @@ void fg_hub_poke(struct fg_hub *hub)
         fg_log(FG_LOG_WARN, "poke_failed", "errno=%d", errno);
 }
 
+static bool aliases_of(struct fg_hub *hub, struct fg_settings *copy)
+{
+    struct fg_conf conf = {0};
+    pthread_mutex_lock(&hub->lock);
+    conf.models.aliases = hub->set.aliases;
+    conf.models.alias_count = hub->set.alias_count;
+    int32_t rc = fg_settings_copy(&conf, copy, NULL);
+    pthread_mutex_unlock(&hub->lock);
+    return rc == FG_OK;
+}
+
 static void publish(struct fg_hub *hub)
 {
     struct fg_store_list all;
     struct fg_facts **facts;
+    struct fg_settings copy = {0};
     const struct fg_catalog *fresh = NULL;
     if (fg_listed_merge(hub, &all, &facts) &&
         fg_catalog_new(&all, facts, &fresh, NULL) == FG_OK) {
+        if (aliases_of(hub, &copy))
+            (void)fg_catalog_add_aliases(fresh, copy.aliases, copy.alias_count, NULL);
         pthread_mutex_lock(&hub->lock);
         const struct fg_catalog *old = hub->catalog;
         hub->catalog = fresh;
         pthread_mutex_unlock(&hub->lock);
         fg_catalog_release(old);
     }
+    fg_settings_done(&copy);
     free(all.items);
     free(facts);
 }

@@ -58,7 +58,8 @@ void fg_live_settle_locked(struct fg_live *live, struct fg_after *after)
     if (!live->retiring || live->state != FG_LIVE_READY || !fg_queue_is_idle(&live->queue))
         return;
     live->state = FG_LIVE_CLOSING;
-    live->hub->live_count--;
+    if (!live->is_barred)
+        live->hub->live_count--;
     fg_list_push(&after->unloads, &live->todo);
 }
 
@@ -85,7 +86,8 @@ static bool same_model(const struct fg_model_entry *a, const struct fg_model_ent
 }
 
 static struct fg_live *find_locked(struct fg_hub *hub, const struct fg_model_entry *entry,
-                                   uint32_t excluded, bool *retiring, struct fg_after *after)
+                                   uint32_t excluded, uint32_t barred, bool *retiring,
+                                   struct fg_after *after)
 {
     struct fg_live *found = NULL;
     *retiring = false;
@@ -100,6 +102,10 @@ static struct fg_live *find_locked(struct fg_hub *hub, const struct fg_model_ent
         }
         if (excluded >> live->slot_index & 1)
             continue;
+        if (barred >> live->slot_index & 1) { /* before the cards' own event came */
+            fg_live_bar_locked(live, after);
+            continue;
+        }
         if (live->retiring || live->state == FG_LIVE_CLOSING)
             *retiring = true;
         else
@@ -156,37 +162,7 @@ static bool make_room_locked(struct fg_hub *hub, struct fg_after *after)
     return false;
 }
 
-struct survey { /* of the backends, taken without our lock: reading one takes the backend's own */
-    struct fg_backend_status status[FG_ROUTE_MAX];
-    struct fg_route_backend backends[FG_ROUTE_MAX];
-    struct fg_route route;
-    uint32_t count;
-};
-
-static void look(struct fg_hub *hub, const struct fg_model_entry *entry, uint32_t excluded,
-                 const char *why, struct survey *s)
-{
-    s->count = fg_registry_count(hub->registry);
-    if (s->count > FG_ROUTE_MAX)
-        s->count = FG_ROUTE_MAX;
-    for (uint32_t i = 0; i < s->count; i++) {
-        struct fg_backend_slot *slot = fg_registry_at(hub->registry, i);
-        const bool is_apart =
-            entry->backend.len && !fg_str_is(entry->backend, fg_backend_name(slot));
-        fg_backend_get_status(slot, &s->status[i]);
-        s->backends[i] = (struct fg_route_backend){
-            .name = fg_backend_name(slot),
-            .state = s->status[i].state,
-            .reason = s->status[i].reason,
-            .is_apart = is_apart,
-            .excluded = excluded >> i & 1,
-            .why_excluded = why,
-        };
-    }
-    fg_route(s->backends, s->count, &s->route);
-}
-
-static struct fg_live *new_live(struct fg_hub *hub, const struct survey *s,
+static struct fg_live *new_live(struct fg_hub *hub, const struct fg_survey *s,
                                 const struct fg_catalog *catalog,
                                 const struct fg_model_entry *entry, uint32_t context)
 {
@@ -207,6 +183,8 @@ static struct fg_live *new_live(struct fg_hub *hub, const struct survey *s,
     fg_list_init(&live->node);
     fg_list_init(&live->todo);
     snprintf(live->backend, sizeof live->backend, "%s", fg_backend_name(live->slot));
+    live->placed_because = s->route.candidates[0].reason;
+    live->passed_over = s->route.skipped_count;
     return live;
 }
 
@@ -253,13 +231,13 @@ static int32_t enter_locked(struct fg_hub_job *job, struct fg_live *live, struct
     return FG_ACQ_WAITS;
 }
 
-static int32_t acquire_locked(struct fg_hub_job *job, const struct survey *s,
+static int32_t acquire_locked(struct fg_hub_job *job, const struct fg_survey *s,
                               struct fg_live **spare, struct fg_job_end *end, struct fg_error *err,
                               struct fg_after *after)
 {
     struct fg_hub *hub = job->hub;
     bool retiring, wait = false;
-    struct fg_live *live = find_locked(hub, job->entry, job->excluded, &retiring, after);
+    struct fg_live *live = find_locked(hub, job->entry, job->excluded, s->barred, &retiring, after);
     if (live && must_grow_locked(job, live, &wait)) {
         fg_log(FG_LOG_INFO, "model_reload", "backend=%s context=%u wanted=%u", live->backend,
                live->context, job->ask.context);
@@ -287,7 +265,7 @@ static int32_t acquire_locked(struct fg_hub_job *job, const struct survey *s,
     return enter_locked(job, live, end, err, after);
 }
 
-static void tell_skipped(struct fg_hub_job *job, const struct survey *s)
+static void tell_skipped(struct fg_hub_job *job, const struct fg_survey *s)
 {
     size_t at = 0;
     job->skipped[0] = '\0';
@@ -304,15 +282,15 @@ static void tell_skipped(struct fg_hub_job *job, const struct survey *s)
 int32_t fg_live_acquire(struct fg_hub_job *job, struct fg_job_end *end, struct fg_error *err)
 {
     struct fg_hub *hub = job->hub;
-    struct survey s;
+    struct fg_survey s;
     struct fg_after after;
-    look(hub, job->entry, job->excluded, job->first_error.text, &s);
+    fg_survey_take(hub, job->entry, job->excluded, job->first_error.text, &s);
     tell_skipped(job, &s);
     fg_after_init(&after);
     pthread_mutex_lock(&hub->lock);
     uint32_t context = wanted_context(hub, job->entry, job->ask.context);
     bool retiring;
-    bool need = !find_locked(hub, job->entry, job->excluded, &retiring, &after);
+    bool need = !find_locked(hub, job->entry, job->excluded, s.barred, &retiring, &after);
     struct fg_live *spare = NULL;
     if (need && s.route.candidate_count)
         spare = new_live(hub, &s, job->catalog, job->entry, context);
@@ -328,15 +306,16 @@ int32_t fg_live_acquire(struct fg_hub_job *job, struct fg_job_end *end, struct f
 void fg_live_preload(struct fg_hub *hub, const struct fg_catalog *catalog,
                      const struct fg_model_entry *entry)
 {
-    struct survey s;
+    struct fg_survey s;
     struct fg_after after;
-    look(hub, entry, 0, NULL, &s);
+    fg_survey_take(hub, entry, 0, NULL, &s);
     if (!s.route.candidate_count)
         return;
     fg_after_init(&after);
     pthread_mutex_lock(&hub->lock);
     bool retiring;
-    if (!find_locked(hub, entry, 0, &retiring, &after) && hub->live_count < hub->set.max_loaded) {
+    if (!find_locked(hub, entry, 0, s.barred, &retiring, &after) &&
+        hub->live_count < hub->set.max_loaded) {
         struct fg_live *live = new_live(hub, &s, catalog, entry, wanted_context(hub, entry, 0));
         if (live)
             insert_locked(hub, live, &after);

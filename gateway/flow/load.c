@@ -83,7 +83,9 @@ static void ready_locked(struct fg_live *live, const struct loaded *got)
     live->context = got->context;
     live->can = got->can;
     live->memory_bytes = got->memory_bytes;
-    live->queue.slots = got->max_running ? got->max_running : 1;
+    live->slots_full = live->queue.slots = got->max_running ? got->max_running : 1;
+    fg_measured_loaded(&live->hub->measured, fg_measured_key(live->entry->full_name),
+                       live->slot_index, got->memory_bytes);
     live->ready_ns = live->used_ns = now;
     live->expires_ns = keep < 0 ? FG_NEVER : now + (uint64_t)keep;
     memcpy(live->device, got->device, sizeof live->device);
@@ -97,8 +99,10 @@ static void tell(const struct fg_live *live, int32_t rc, const struct fg_error *
     uint64_t ms = (fg_clock_ns() - live->load_started_ns) / FG_NS_PER_MS;
     fg_log_quote(live->entry->name, name, sizeof name);
     if (rc == FG_OK)
-        fg_log(FG_LOG_INFO, "model_loaded", "model=%s backend=%s ms=%llu", name, live->backend,
-               (unsigned long long)ms);
+        fg_log(live->passed_over ? FG_LOG_WARN : FG_LOG_INFO, "model_loaded",
+               "model=%s backend=%s ms=%llu because=%s skipped=%u", name, live->backend,
+               (unsigned long long)ms,
+               fg_log_quote(fg_str_of(live->placed_because), text, sizeof text), live->passed_over);
     else
         fg_log(FG_LOG_ERROR, "model_load_failed", "model=%s backend=%s ms=%llu status=%s text=%s",
                name, live->backend, (unsigned long long)ms, fg_status_name(rc),
@@ -108,6 +112,7 @@ static void tell(const struct fg_live *live, int32_t rc, const struct fg_error *
 static void forget_locked(struct fg_live *live, struct fg_after *after)
 {
     fg_list_remove(&live->node);
+    fg_hub_restart_due_locked(live->hub, after);
     fg_hub_wake_limbo_locked(live->hub, after);
     pthread_cond_broadcast(&live->hub->lives_changed);
 }
@@ -136,14 +141,15 @@ static void run_load(struct fg_task *task)
             live->lost = live->retiring = true;
             fg_live_flush_locked(live, FG_WAKE_AGAIN, NULL, &after);
         }
-        fg_live_pump_locked(live, &after);
+        fg_live_admit_locked(live, &after);
         fg_live_settle_locked(live, &after);
         fg_hub_wake_limbo_locked(hub, &after);
         if (live->expires_ns < hub->keeper_next_ns)
             after.poke = true;
     } else {
         fg_live_flush_locked(live, FG_WAKE_FAILED, &err, &after);
-        hub->live_count--;
+        if (!live->is_barred)
+            hub->live_count--;
         forget_locked(live, &after);
     }
     pthread_mutex_unlock(&hub->lock);

@@ -40,6 +40,10 @@ void fg_metric_add(struct fg_metric *m, double v)
 {
     (void)m, (void)v;
 }
+void fg_metric_set(struct fg_metric *m, double v)
+{
+    (void)m, (void)v;
+}
 void fg_metric_observe(struct fg_metric *m, double v)
 {
     (void)m, (void)v;
@@ -224,8 +228,8 @@ static int32_t p_list(struct fg_backend *b, fg_model_visit *visit, void *ctx, st
 static int32_t p_load(struct fg_backend *b, const struct fg_model_spec *spec, struct fg_model **out,
                       struct fg_error *err)
 {
-    (void)b;
     fake.loads++;
+    fake.loaded_on = b == (struct fg_backend *)&fake ? "toy" : "spare";
     fake.last_context = spec->context;
     snprintf(fake.loaded_name, sizeof fake.loaded_name, "%.*s", FG_STR_ARG(spec->name));
     snprintf(fake.loaded_path, sizeof fake.loaded_path, "%.*s", FG_STR_ARG(spec->path));
@@ -315,30 +319,42 @@ static const struct fg_plugin plugin = {
     .extension = p_extension,
 };
 
-/* ---- the registry of one backend ---- */
+/* ---- the registry of one backend, or two ---- */
+static char spare; /* its address is the second one */
+
 uint32_t fg_registry_count(const struct fg_registry *r)
 {
     (void)r;
-    return 1;
+    return fake.backends;
 }
 struct fg_backend_slot *fg_registry_at(const struct fg_registry *r, uint32_t index)
 {
     (void)r;
-    return index == 0 ? fake_slot() : NULL;
+    return index == 0              ? fake_slot()
+           : index < fake.backends ? (struct fg_backend_slot *)&spare
+                                   : NULL;
+}
+static bool is_toy(const struct fg_backend_slot *slot)
+{
+    return slot == fake_slot();
 }
 const char *fg_backend_name(const struct fg_backend_slot *slot)
 {
-    (void)slot;
-    return "toy";
+    return is_toy(slot) ? "toy" : "spare";
 }
 void fg_backend_get_status(const struct fg_backend_slot *slot, struct fg_backend_status *out)
 {
-    (void)slot;
-    *out = (struct fg_backend_status){.state = __atomic_load_n(&fake.state, __ATOMIC_ACQUIRE),
-                                      .generation =
-                                          __atomic_load_n(&fake.generation, __ATOMIC_ACQUIRE)};
+    *out = (struct fg_backend_status){
+        .state = is_toy(slot) ? __atomic_load_n(&fake.state, __ATOMIC_ACQUIRE) : fake.spare_state,
+        .generation = __atomic_load_n(&fake.generation, __ATOMIC_ACQUIRE)};
     snprintf(out->reason, sizeof out->reason, "%s",
              out->state == FG_BACKEND_UP ? "" : "it is away");
+}
+bool fg_backend_restart(struct fg_backend_slot *slot, const char *reason)
+{
+    (void)reason;
+    fake.restarts |= is_toy(slot) ? 1 : 2;
+    return true;
 }
 struct fg_control *fg_backend_control(struct fg_backend_slot *slot)
 {
@@ -352,17 +368,73 @@ const struct fg_plugin *fg_backend_table(const struct fg_backend_slot *slot)
 }
 struct fg_backend *fg_backend_instance(const struct fg_backend_slot *slot)
 {
-    (void)slot;
-    return (struct fg_backend *)&fake;
+    return is_toy(slot) ? (struct fg_backend *)&fake : (struct fg_backend *)&spare;
+}
+
+/* ---- cards: a snapshot that the test writes ---- */
+static struct fg_gpu_events sink;
+
+const struct fg_gpus *fg_gpu_snapshot(struct fg_gpu *g)
+{
+    (void)g;
+    return fake.gpus;
+}
+void fg_gpus_release(const struct fg_gpus *g)
+{
+    (void)g;
+}
+void fg_gpu_tell(struct fg_gpu *g, const struct fg_gpu_events *events)
+{
+    (void)g;
+    sink = *events;
+}
+void fg_gpu_restarted(struct fg_gpu *g, uint32_t cards)
+{
+    (void)g;
+    fake.gpu_restarts |= cards;
+}
+void fg_gpu_look_again(struct fg_gpu *g)
+{
+    (void)g;
+    fake.gpu_looks++;
+}
+struct fg_gpus *fake_cards(uint32_t count)
+{
+    free(fake.gpus);
+    fake.gpus = calloc(1, sizeof *fake.gpus + count * sizeof fake.gpus->cards[0]);
+    if (!fake.gpus)
+        abort(); /* of the test */
+    fake.gpus->is_enabled = fake.gpus->has_library = true;
+    fake.gpus->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct fg_gpu_card *c = &fake.gpus->cards[i];
+        *c = (struct fg_gpu_card){
+            .index = i, .major = 6, .minor = 1, .state = FG_GPU_READY, .weight = 1, .admission = 1};
+        snprintf(c->name, sizeof c->name, "Tesla P40");
+        c->values[FG_GPU_MEMORY_FREE] = 24e9;
+        c->values[FG_GPU_CELSIUS] = 40;
+        c->values[FG_GPU_WATTS] = 0;
+    }
+    return fake.gpus;
+}
+struct fg_gpu *fake_gpu(void)
+{
+    return (struct fg_gpu *)&sink;
+}
+void fake_cards_changed(void)
+{
+    sink.changed(sink.ctx);
 }
 
 /* ---- the world ---- */
 void fake_reset(void)
 {
+    free(fake.gpus);
     memset(&fake, 0, sizeof fake);
     fake.state = FG_BACKEND_UP;
     fake.generation = 1;
     fake.max_running = 1;
+    fake.backends = 1;
     fake.cancel_ends = true;
     if (!worker.base) {
         worker.base = event_base_new();
@@ -396,4 +468,6 @@ void fake_done_world(void)
     fg_mailbox_done(&control.box);
     event_base_free(worker.base);
     libevent_global_shutdown();
+    free(fake.gpus);
+    fake.gpus = NULL;
 }

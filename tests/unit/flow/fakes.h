@@ -7,6 +7,7 @@
 #define FG_TEST_FLOW_FAKES_H
 
 #include "flow/hub.h"
+#include "gpu/gpu.h"
 #include "plugin/stream.h"
 
 struct fake {
@@ -24,6 +25,11 @@ struct fake {
     uint32_t lists;
     char loaded_name[64], loaded_path[128];
     bool cancel_ends;     /* cancel() emits DONE/CANCELLED */
+    uint32_t backends;    /* 1: "toy"; 2: "spare" as well, which does what toy does */
+    int32_t spare_state;
+    const char *loaded_on; /* name of the backend of the last load */
+    uint32_t restarts, gpu_restarts, gpu_looks; /* bits of backends, of cards; count */
+    struct fg_gpus *gpus; /* what the cards say; NULL: there is no such thing */
     bool control_stopped; /* the control thread takes no tasks: a load that lasts */
 };
 extern struct fake fake;
@@ -32,6 +38,10 @@ void fake_reset(void);
 struct fg_worker *fake_worker(void);
 struct fg_registry *fake_registry(void);
 struct fg_backend_slot *fake_slot(void);
+/* So many cards that are well; freed with the world. Also the hub's, after fg_hub_attach_gpu(). */
+struct fg_gpus *fake_cards(uint32_t count);
+struct fg_gpu *fake_gpu(void);
+void fake_cards_changed(void); /* as the sampler tells it */
 void fake_turn(void); /* worker and control run what is there */
 void fake_text(uint32_t job, const char *text);
 void fake_started(uint32_t job);
