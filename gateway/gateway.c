@@ -1,7 +1,7 @@
 /*
- * conf -> log -> registry -> hub -> api -> workers and listeners; closed in reverse. Listening
- * comes last but waits for nobody: backends open on their control threads, the disk is scanned by
- * the keeper.
+ * conf -> log -> gpu -> registry -> hub -> api -> workers and listeners; closed in reverse.
+ * Listening comes last but waits for nobody: backends open on their control threads, the disk is
+ * scanned by the keeper.
  */
 #include "gateway.h"
 
@@ -11,6 +11,7 @@
 
 #include "api/api.h"
 #include "flow/hub.h"
+#include "gpu/gpu.h"
 #include "http/http.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
@@ -20,6 +21,7 @@ enum { MAX_WORKERS = 256, DEFAULT_WORKERS = 4 };
 
 struct fg_gateway {
     struct fg_conf *conf;
+    struct fg_gpu *gpu;
     struct fg_registry *registry;
     struct fg_hub *hub; /* atomic: a backend's event may come before it is there */
     struct fg_api *api;
@@ -61,11 +63,14 @@ static int32_t open_flow(struct fg_gateway *g, struct fg_error *err)
 {
     struct fg_registry_events events = {.ctx = g, .changed = on_backend};
     struct fg_hub *hub;
-    int32_t rc = fg_registry_open(g->conf, NULL, &events, &g->registry, err);
+    int32_t rc = fg_gpu_open(g->conf, &g->gpu, err); /* before backends take memory on cards */
+    if (rc == FG_OK)
+        rc = fg_registry_open(g->conf, NULL, &events, &g->registry, err);
     if (rc == FG_OK)
         rc = fg_hub_open(g->conf, g->registry, &hub, err);
     if (rc != FG_OK)
         return rc;
+    fg_hub_attach_gpu(hub, g->gpu);
     __atomic_store_n(&g->hub, hub, __ATOMIC_RELEASE);
     /* An event that came before the hub was there is made up for. */
     for (uint32_t i = 0; i < fg_registry_count(g->registry); i++)
@@ -86,6 +91,11 @@ static int32_t open_front(struct fg_gateway *g, struct fg_error *err)
     return rc;
 }
 
+int32_t fg_gateway_check(const struct fg_conf *conf, struct fg_error *err)
+{
+    return fg_gpus_check(conf, err);
+}
+
 int32_t fg_gateway_open(struct fg_conf *conf, struct fg_gateway **out, struct fg_error *err)
 {
     struct fg_gateway *g = calloc(1, sizeof *g);
@@ -94,7 +104,9 @@ int32_t fg_gateway_open(struct fg_conf *conf, struct fg_gateway **out, struct fg
         return fg_fail(err, FG_NO_MEMORY, "no memory for the gateway");
     }
     g->conf = conf;
-    int32_t rc = fg_log_open(conf->log_path, conf->log_level, err);
+    int32_t rc = fg_gateway_check(conf, err);
+    if (rc == FG_OK)
+        rc = fg_log_open(conf->log_path, conf->log_level, err);
     if (rc == FG_OK)
         rc = open_workers(g, err);
     if (rc == FG_OK)
@@ -152,6 +164,16 @@ static bool same_listen(const struct fg_conf *a, const struct fg_conf *b)
     return true;
 }
 
+static bool same_gpus(const struct fg_conf_backend *a, const struct fg_conf_backend *b)
+{
+    if (a->gpu_count != b->gpu_count)
+        return false;
+    for (uint32_t i = 0; i < a->gpu_count; i++)
+        if (!same_text(a->gpus[i], b->gpus[i]))
+            return false;
+    return true;
+}
+
 static bool same_backends(const struct fg_conf *a, const struct fg_conf *b)
 {
     if (a->backend_count != b->backend_count)
@@ -160,9 +182,16 @@ static bool same_backends(const struct fg_conf *a, const struct fg_conf *b)
         if (!same_text(a->backends[i].name, b->backends[i].name) ||
             !same_text(a->backends[i].plugin, b->backends[i].plugin) ||
             !same_text(a->backends[i].config_json, b->backends[i].config_json) ||
-            a->backends[i].isolate != b->backends[i].isolate)
+            a->backends[i].isolate != b->backends[i].isolate ||
+            !same_gpus(&a->backends[i], &b->backends[i]))
             return false;
     return true;
+}
+
+static bool same_gpu(const struct fg_conf_gpu *a, const struct fg_conf_gpu *b)
+{
+    return a->enable == b->enable && same_text(a->library, b->library) &&
+           a->interval_ms == b->interval_ms && a->history == b->history;
 }
 
 static bool same_origins(const struct fg_conf *a, const struct fg_conf *b)
@@ -184,6 +213,7 @@ static void tell_not_applied(const struct fg_conf *now, const struct fg_conf *wa
     } rows[] = {
         {"listen", same_listen(now, wanted)},
         {"backends", same_backends(now, wanted)},
+        {"gpu", same_gpu(&now->gpu, &wanted->gpu)},
         {"plugin_dir", same_text(now->plugin_dir, wanted->plugin_dir)},
         {"workers", now->workers == wanted->workers},
         {"log_path", same_text(now->log_path, wanted->log_path)},
@@ -234,6 +264,9 @@ void fg_gateway_close(struct fg_gateway *g)
     if (g->api)
         fg_api_close(g->api);
     struct fg_hub *hub = __atomic_exchange_n(&g->hub, NULL, __ATOMIC_ACQ_REL);
+    if (hub)
+        fg_hub_detach_gpu(hub);
+    fg_gpu_close(g->gpu);
     fg_hub_close(hub);
     if (g->registry)
         fg_registry_close(g->registry);

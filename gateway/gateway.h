@@ -9,6 +9,8 @@
 
 struct fg_gateway;
 
+/* What the configuration alone cannot tell: names of cards. */
+int32_t fg_gateway_check(const struct fg_conf *, struct fg_error *);
 /* conf is given. Listens before it returns; backends, models and scans come up behind. */
 int32_t fg_gateway_open(struct fg_conf *conf, struct fg_gateway **, struct fg_error *);
 uint16_t fg_gateway_port(const struct fg_gateway *, uint32_t listen_index);

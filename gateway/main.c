@@ -149,6 +149,11 @@ static int serve(const struct options *o)
         fprintf(stderr, "fluxgate: %s\n", err.text);
         return EXIT_USE;
     }
+    if (o->check && fg_gateway_check(conf, &err) != FG_OK) {
+        fprintf(stderr, "fluxgate: %s\n", err.text);
+        fg_conf_free(conf);
+        return EXIT_USE;
+    }
     if (o->check) {
         printf("fluxgate: the configuration is good\n");
         fg_conf_free(conf);

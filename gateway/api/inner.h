@@ -198,4 +198,7 @@ void fg_native_health_full(struct fg_call *);
 void fg_native_ready(struct fg_call *);
 void fg_native_metrics(struct fg_call *);
 
+void fg_operator_gpus(struct fg_call *);
+void fg_operator_explain(struct fg_call *);
+
 #endif

@@ -33,6 +33,8 @@ static const struct fg_route routes[] = {
     {FG_GET, "/ready", FG_DIALECT_NATIVE, fg_native_ready},
     {FG_GET, "/metrics", FG_DIALECT_NATIVE, fg_native_metrics},
     {FG_GET, "/api/fluxgate/health", FG_DIALECT_OLLAMA, fg_native_health_full},
+    {FG_GET, "/api/fluxgate/gpus", FG_DIALECT_OLLAMA, fg_operator_gpus},
+    {FG_GET, "/api/fluxgate/explain", FG_DIALECT_OLLAMA, fg_operator_explain},
 };
 
 static bool under(struct fg_str path, const char *root)

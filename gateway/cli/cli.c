@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cards.h"
 #include "cli/client.h"
+#include "cli/gpu.h"
 #include "cli/models.h"
 #include "cli/run.h"
 
@@ -21,6 +23,11 @@ static const struct command commands[] = {
     {"ls", fg_cli_ls, "ls", "models there are", 0, 0},
     {"ps", fg_cli_ps, "ps", "models that are loaded", 0, 0},
     {"show", fg_cli_show, "show MODEL", "what a model says of itself", 1, 1},
+    {"explain", fg_cli_explain, "explain [--json] MODEL", "where a model runs and why", 1, 2},
+    {"gpu", fg_cli_gpu, "gpu [info|processes|watch] [--json]", "cards of the server's machine", 0,
+     2},
+    {"cards", fg_cli_cards, "cards [--json] [CARD ...]", "the table of cards, or some of them", 0,
+     64},
     {"tokenize", fg_cli_tokenize, "tokenize MODEL TEXT", "the tokens of a text", 2, 2},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -35,7 +42,7 @@ static void print_help(FILE *to)
     fprintf(to,
             "\nThe commands ask the server at FLUXGATE_HOST or OLLAMA_HOST (host, host:port or a "
             "URL) and\nFLUXGATE_PORT; without them at 127.0.0.1:11434. Exit codes: 0 good, 1 the "
-            "server said no,\n2 wrong use, 3 no server answers.\n");
+            "server said no,\n2 wrong use, 3 no server answers, 4 there is no card.\n");
 }
 
 static bool asks_help(const char *arg)

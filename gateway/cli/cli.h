@@ -5,7 +5,7 @@
 #define FG_CLI_CLI_H
 
 /* argv[1] is the command. Returns the exit code: 0 good, 1 the server said no, 2 wrong use,
- * 3 no server answers. */
+ * 3 no server answers, 4 there is no card. */
 int fg_cli_main(int argc, char **argv);
 
 #endif

@@ -209,7 +209,7 @@ static void set_options(struct transfer *t, const char *url, const char *body)
 
 static int ask(const char *path, const char *body, struct transfer *t, json_t **answer)
 {
-    char url[400];
+    char url[1400];
     const char *server = fg_client_url();
     if (!server)
         return 2;

@@ -25,10 +25,12 @@ MAY_INCLUDE = {
     "gateway/http": BASE | {"http"},
     "gateway/plugin": BASE | {"plugin"},
     "gateway/store": BASE | {"store"},
-    "gateway/flow": BASE | {"plugin", "store", "flow"},
+    "gateway/gpu": BASE | {"gpu"},
+    "gateway/flow": BASE | {"plugin", "store", "gpu", "flow"},
     # api sees conf and plugin/backend.h only through flow/hub.h's types
-    "gateway/api": BASE | {"flow", "http", "api", "plugin"},
-    "gateway/cli": SDK | {"conf", "cli"},
+    "gateway/api": BASE | {"flow", "http", "api", "plugin", "gpu"},
+    # the table of cards is pure, and `fluxgate cards` answers without a server
+    "gateway/cli": SDK | {"conf", "cli", "gpu/cards.h"},
     "plugins/engine/gguf": SDK | {"engine/gguf"},
     "plugins/engine/token": SDK | {"engine/gguf", "engine/token"},
     "plugins/engine/chat": SDK | {"engine/gguf", "engine/token", "engine/chat"},
@@ -144,7 +146,8 @@ def private_paths():
 
 
 def readmes():
-    folders = ["", "sdk", "gateway", "plugins", "tests", "conf", "plugins/engine", "plugins/cpu"]
+    folders = ["", "sdk", "gateway", "plugins", "tests", "conf", "plugins/engine", "plugins/cpu",
+               "gateway/gpu"]
     check("each_top_folder_has_a_readme",
           [f"{folder or '.'} has no README.md" for folder in folders
            if not (ROOT / folder / "README.md").is_file()])

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -187,6 +188,34 @@ static void native_routes_answer(void **state)
     assert_has("\"reasons\":[]");
 }
 
+static void operators_ask_for_cards_and_reasons(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"model=a%2Fb%3ac", "x=1&model=a/b:c&y", "model=a/b:c"};
+    static const char *const bad[] = {
+        "", "model", "model=", "Model=smol", "model=%ff", "x=model=smol"};
+    world_send(FG_GET, "/api/fluxgate/gpus?history=5", NULL);
+    assert_int_equal(world.x.status, 200);
+    assert_has("\"gpus\":[]");
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "/api/fluxgate/explain?%s", good[i]);
+        world_send(FG_GET, path, NULL);
+        assert_string_equal(world_body(), "{\"model\":\"a/b:c\"}");
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "/api/fluxgate/explain?%s", bad[i]);
+        world_send(FG_GET, path, NULL);
+        assert_int_equal(world.x.status, 400);
+    }
+    world_send(FG_GET, "/api/fluxgate/explain?model=nope", NULL);
+    assert_int_equal(world.x.status, 404);
+    assert_has("model 'nope' not found");
+    world_send(FG_POST, "/api/fluxgate/gpus", "{}");
+    assert_int_equal(world.x.status, 405);
+}
+
 static const struct fg_event one_word[] = {
     {.size = sizeof(struct fg_event), .kind = FG_EV_TEXT, .text = {"hi", 2}},
     {.size = sizeof(struct fg_event), .kind = FG_EV_DONE},
@@ -240,12 +269,18 @@ static void a_client_may_leave_while_the_hub_looks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(t03_the_root_says_it_runs), T(t04_the_version_is_dotted_integers),
-        T(a_model_that_came_lately_is_found_by_one_look), T(a_client_may_leave_while_the_hub_looks),
-        T(unknown_routes_answer_in_their_dialect), T(wrong_methods_name_the_right_ones),
-        T(t24_origins_are_checked_and_preflight_answered), T(foreign_hosts_are_refused_on_loopback),
-        T(compressed_bodies_are_415), T(parser_refusals_have_the_dialects_shape),
+        T(t03_the_root_says_it_runs),
+        T(t04_the_version_is_dotted_integers),
+        T(a_model_that_came_lately_is_found_by_one_look),
+        T(a_client_may_leave_while_the_hub_looks),
+        T(unknown_routes_answer_in_their_dialect),
+        T(wrong_methods_name_the_right_ones),
+        T(t24_origins_are_checked_and_preflight_answered),
+        T(foreign_hosts_are_refused_on_loopback),
+        T(compressed_bodies_are_415),
+        T(parser_refusals_have_the_dialects_shape),
         T(native_routes_answer),
+        T(operators_ask_for_cards_and_reasons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -284,6 +284,16 @@ json_t *fg_hub_health(struct fg_hub *hub)
     (void)hub;
     return json_pack("{s:s,s:[]}", "status", "ok", "reasons");
 }
+struct fg_gpu *fg_hub_gpu(struct fg_hub *hub)
+{
+    (void)hub;
+    return NULL;
+}
+json_t *fg_hub_explain(struct fg_hub *hub, struct fg_str name, bool *invalid)
+{
+    (void)hub, (void)invalid;
+    return json_pack("{s:s%}", "model", name.ptr, name.len);
+}
 static void (*look_done)(void *ctx);
 static void *look_ctx;
 void world_look(void)
@@ -376,7 +386,11 @@ void world_send(int32_t method, const char *path, const char *body)
     fresh_exchange();
     struct fg_http_request *r = &world.x.request;
     r->method = method;
+    const char *mark = strchr(path, '?');
     r->path = r->raw_path = fg_str_of(path);
+    r->query = fg_str_of(mark ? mark + 1 : "");
+    if (mark)
+        r->path.len = r->raw_path.len = (size_t)(mark - path);
     r->body = fg_str_of(body ? body : "");
     r->has_body = body != NULL;
     r->id = FG_STR("req_0123456789abcdef01234567");
