@@ -264,15 +264,18 @@ static void a_script_file_is_read_on_while_it_grows(void **state)
     char path[] = "/tmp/fg-nvml-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
-    assert_true(write(fd, "0 temp 60\n@0.05 0 temp 70\n0 te", 30) == 30);
+    const char begin[] = "0 temp 60\n@1.5 0 temp 70\n0 te"; /* time enough for a slow start */
+    assert_true(write(fd, begin, sizeof begin - 1) == (ssize_t)(sizeof begin - 1));
     assert_int_equal(fake_open(FAKE("new")), 0);
     setenv("FG_FAKE_NVML", path, 1);
     assert_int_equal(fg_nvml_open(FAKE("new"), &n, NULL), FG_OK);
     struct fg_nvml_device *d = fg_nvml_device(n, 0, &answer);
     fg_nvml_read(n, d, false, v);
     is(FG_GPU_CELSIUS, 60);
-    usleep(60000);
-    fg_nvml_read(n, d, false, v);
+    for (int i = 0; i < 200 && v[FG_GPU_CELSIUS] < 65; i++) {
+        usleep(50000);
+        fg_nvml_read(n, d, false, v);
+    }
     is(FG_GPU_CELSIUS, 70);
     assert_true(write(fd, "mp 80\n", 6) == 6);
     fg_nvml_read(n, d, false, v);
