@@ -12,11 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "util/json_keys.h"
+#include "util/json_plain.h"
 
 void fg_json_init(struct fg_json *r, struct fg_str text, struct fg_arena *arena, uint32_t flags)
 {
@@ -75,27 +72,6 @@ static int peek(struct fg_json *r)
 
 /* ---- strings ------------------------------------------------------------------------------ */
 
-/* First byte from p that is not plain: a quote, backslash, control character or not ASCII. */
-static const unsigned char *skip_plain(const unsigned char *p, const unsigned char *end)
-{
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
-    const __m128i blank = _mm_set1_epi8(0x20);
-    while (end - p >= 16) {
-        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(x, quote), _mm_cmpeq_epi8(x, slash));
-        hit = _mm_or_si128(hit, _mm_cmplt_epi8(x, blank)); /* signed: not ASCII counts as less */
-        int mask = _mm_movemask_epi8(hit);
-        if (mask)
-            return p + __builtin_ctz((unsigned)mask);
-        p += 16;
-    }
-#endif
-    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
-        p++;
-    return p;
-}
-
 /* Bytes of the character at p that is not ASCII (RFC 3629); 0: broken or cut. */
 static size_t wide_length(const unsigned char *p, const unsigned char *end)
 {
@@ -142,7 +118,7 @@ static size_t escape_length(const unsigned char *p, const unsigned char *end, co
     if (end - p < 2)
         return 0;
     if (p[1] != 'u')
-        return p[1] && strchr("\"\\/bfnrt", p[1]) ? 2 : 0;
+        return fg_json_unescape(p[1]) ? 2 : 0;
     int32_t high = hex4(p + 2, end);
     if (high < 0)
         return 0;
@@ -161,11 +137,9 @@ static size_t escape_length(const unsigned char *p, const unsigned char *end, co
 
 static size_t decode_escape(const unsigned char *p, char *out, size_t *used)
 {
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     *used = 2;
     if (p[1] != 'u') {
-        const char *hit = strchr(from, p[1]);
-        *out = hit ? to[hit - from] : '?';
+        *out = fg_json_unescape(p[1]);
         return 1;
     }
     uint32_t code = (uint32_t)hex4(p + 2, p + 6);
@@ -209,7 +183,7 @@ static bool read_string(struct fg_json *r, bool decode, struct fg_str *out)
     const unsigned char *start = base + r->at, *end = base + r->text.len, *p = start;
     bool escaped = false;
     for (;;) {
-        p = skip_plain(p, end);
+        p = fg_json_skip_plain(p, end);
         r->at = (size_t)(p - base);
         if (p == end)
             return broken(r, "unexpected EOF");

@@ -8,11 +8,21 @@
 #include <string.h>
 
 #include "util/json.h"
+#include "util/json_plain.h"
 
 static void comma(struct fg_buf *b)
 {
-    if (b->len && !strchr("{[:, \n", b->ptr[b->len - 1]))
+    switch (b->len ? b->ptr[b->len - 1] : '{') {
+    case '{':
+    case '[':
+    case ':':
+    case ',':
+    case ' ':
+    case '\n':
+        return;
+    default:
         fg_buf_addc(b, ',');
+    }
 }
 
 void fg_json_put_open(struct fg_buf *b, char bracket)
@@ -28,10 +38,9 @@ void fg_json_put_close(struct fg_buf *b, char bracket)
 
 static void escape_byte(struct fg_buf *b, unsigned char c)
 {
-    static const char plain[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";
-    const char *hit = c ? strchr(plain, c) : NULL;
-    if (hit) {
-        char pair[2] = {'\\', letter[hit - plain]};
+    const char letter = fg_json_escape(c);
+    if (letter) {
+        const char pair[2] = {'\\', letter};
         fg_buf_add(b, (struct fg_str){pair, 2});
     } else {
         fg_buf_printf(b, "\\u%04x", c);
@@ -41,22 +50,15 @@ static void escape_byte(struct fg_buf *b, unsigned char c)
 /* Bytes from s that need no change: valid UTF-8 without quotes, backslashes and controls. */
 static size_t clean_run(struct fg_str s)
 {
-    size_t at = 0;
-    while (at < s.len) {
-        unsigned char c = (unsigned char)s.ptr[at];
-        if (c >= 0x80) {
-            uint32_t code;
-            size_t step = fg_utf8_get(fg_str_from(s, at), &code);
-            if (!step)
-                break;
-            at += step;
-        } else if (c < 0x20 || c == '"' || c == '\\') {
+    const unsigned char *begin = (const unsigned char *)s.ptr, *end = begin + s.len, *p = begin;
+    while ((p = fg_json_skip_plain(p, end)) < end && *p >= 0x80) {
+        uint32_t code;
+        const size_t step = fg_utf8_get((struct fg_str){(const char *)p, (size_t)(end - p)}, &code);
+        if (!step)
             break;
-        } else {
-            at++;
-        }
+        p += step;
     }
-    return at;
+    return (size_t)(p - begin);
 }
 
 static void put_quoted(struct fg_buf *b, struct fg_str s)
