@@ -177,7 +177,7 @@ const struct fg_request *fg_ask_build(const struct fg_call *call, uint32_t pick,
     if (good) {
         r->size = sizeof(*r);
         r->op = a->op;
-        r->flags = a->flags;
+        r->flags = a->flags | (call->is_stream ? 0u : FG_REQ_WHOLE);
         r->id = fg_arena_str(arena, call->http->id);
         r->sampling = build_sampling(call, arena);
         r->messages = copy_messages(arena, a);

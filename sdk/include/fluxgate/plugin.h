@@ -136,6 +136,7 @@ enum { /* fg_request.flags */
     FG_REQ_PIECES = 128,   /* TOKENIZE: one TEXT event a token, text = its bytes */
     FG_REQ_PROMPT_IDS = 256, /* CHAT, COMPLETE: tokens of STARTED are the prompt's; none when
                                 they are too many to be told */
+    FG_REQ_WHOLE = 512,    /* the client waits for the whole answer: one piece will do */
 };
 struct fg_request {
     uint32_t size;
@@ -226,6 +227,7 @@ struct fg_host {
     /* Copies what it needs before it returns; never blocks. Returns enum fg_flow. */
     int32_t (*emit)(struct fg_stream *, const struct fg_event *);                      /* [any] */
     void (*log)(const struct fg_host *, int32_t level, struct fg_str text);            /* [any] */
+    /* A device is in another state, or list() would answer otherwise now. */
     void (*device_changed)(const struct fg_host *, uint32_t device);                   /* [any] */
     const void *(*extension)(const struct fg_host *, const char *id);                  /* [any] */
 };
