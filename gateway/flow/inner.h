@@ -155,6 +155,7 @@ struct fg_survey { /* what routing knows at one moment, see survey.c */
 struct fg_listing { /* what a backend said it has by itself, the keeper's */
     struct fg_listed *listed; /* NULL: nothing yet */
     uint32_t generation;      /* of the start at which it was asked */
+    uint32_t revision;        /* of the status then */
     bool is_asked, is_known;  /* an answer is due; one came */
     uint64_t asked_ns;
 };

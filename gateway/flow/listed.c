@@ -153,7 +153,8 @@ void fg_listed_next(struct fg_hub *hub, bool again)
         struct fg_listing *at = &hub->listings[i];
         struct fg_backend_status status;
         fg_backend_get_status(slot, &status);
-        const bool is_known = at->is_known && at->generation == status.generation && !again;
+        const bool is_known = at->is_known && at->generation == status.generation &&
+                              at->revision == status.revision && !again;
         if (status.state == FG_BACKEND_STARTING && !at->asked_ns)
             at->asked_ns = fg_clock_ns();
         if (status.state != FG_BACKEND_UP || at->is_asked || is_known)
@@ -161,6 +162,7 @@ void fg_listed_next(struct fg_hub *hub, bool again)
         at->is_asked = ask(hub, slot);
         at->asked_ns = fg_clock_ns();
         at->generation = status.generation;
+        at->revision = status.revision;
         at->is_known = !at->is_asked; /* without memory: not asked again before its next start */
     }
 }

@@ -2,8 +2,8 @@
  * flow/listed.h - the models that backends have by themselves (list() of the contract), beside the
  * files that the gateway finds.
  *
- * Each backend is asked once a start of it, on its control thread; the answer is the keeper's. What
- * a backend listed stays known while it is down: it may come back. Keeper's thread unless said
+ * Each backend is asked when it is up, and again when it says that something changed, on its control
+ * thread; the answer is the keeper's. What a backend listed stays known while it is down: it may come back. Keeper's thread unless said
  * otherwise.
  */
 #ifndef FG_FLOW_LISTED_H
@@ -15,7 +15,7 @@
 struct fg_hub;
 struct fg_listed;
 
-/* Asks whoever is up and was not asked since its start; again: everybody that is up. */
+/* Asks whoever is up and was not asked since its last change; again: everybody that is up. */
 void fg_listed_next(struct fg_hub *, bool again);
 /* Takes in the answers that came; true: there was one. */
 bool fg_listed_collect(struct fg_hub *);

@@ -334,7 +334,9 @@ void fg_live_release(struct fg_hub *hub, struct fg_live *live, uint64_t served_n
     fg_queue_release(&live->queue, served_ns);
     live->used_ns = now;
     live->expires_ns = keep_alive_ns < 0 ? FG_NEVER : now + (uint64_t)keep_alive_ns;
-    if (lost) {
+    /* A model that holds no memory here is a name of a remote server: one broken connection to it
+     * says nothing of the others, and there is nothing to load again. */
+    if (lost && live->memory_bytes) {
         live->lost = live->retiring = true;
         fg_live_flush_locked(live, FG_WAKE_AGAIN, NULL, &after);
     }

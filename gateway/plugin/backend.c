@@ -154,18 +154,28 @@ static void tell_device(struct fg_backend_slot *slot, uint32_t index, const stru
                      sizeof reason));
 }
 
-static void run_device(struct fg_task *task)
+static void tell_devices(struct fg_backend_slot *slot)
 {
-    struct fg_backend_slot *slot = FG_CONTAINER(task, struct fg_backend_slot, device_task);
-    __atomic_store_n(&slot->device_posted, 0, __ATOMIC_RELEASE);
-    if (!slot->table)
-        return;
     for (uint32_t i = 0; i < FG_DEVICES_TOLD; i++) {
         struct fg_device d = {.size = sizeof d};
         if (slot->table->device(slot->instance, i, &d) != FG_OK)
             return;
         tell_device(slot, i, &d);
     }
+}
+
+static void run_device(struct fg_task *task)
+{
+    struct fg_backend_slot *slot = FG_CONTAINER(task, struct fg_backend_slot, device_task);
+    __atomic_store_n(&slot->device_posted, 0, __ATOMIC_RELEASE);
+    if (!slot->table)
+        return;
+    tell_devices(slot);
+    pthread_mutex_lock(&slot->lock);
+    slot->status.revision++;
+    pthread_mutex_unlock(&slot->lock);
+    if (slot->events.changed && !slot->closing)
+        slot->events.changed(slot->events.ctx, slot);
 }
 
 static void host_device_changed(const struct fg_host *host, uint32_t device)
@@ -264,7 +274,7 @@ static void set_up(struct fg_backend_slot *slot, const struct fg_plugin *table,
     if (gone)
         return;
     tell(slot);
-    run_device(&slot->device_task);
+    tell_devices(slot);
 }
 
 static void run_open(struct fg_task *task)

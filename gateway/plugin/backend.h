@@ -27,13 +27,14 @@ enum fg_backend_state {
 struct fg_backend_status {
     int32_t state;
     uint32_t generation; /* grows by one with each (re)start: models of an older one are gone */
+    uint32_t revision; /* grows when a device, or what list() answers, may be another */
     uint32_t restarts;
     int32_t pid; /* of the child; 0 in process */
     char reason[160];
 };
 struct fg_registry_events { /* [a control thread of the registry] */
     void *ctx;
-    void (*changed)(void *ctx, struct fg_backend_slot *); /* state or generation changed */
+    void (*changed)(void *ctx, struct fg_backend_slot *); /* the status is another one */
 };
 
 /* Starts opening all backends on their control threads and returns at once. host_path: the

@@ -246,6 +246,7 @@ static void p_info(struct fg_model *m, fg_model_visit *visit, void *ctx)
                                  .can = FG_CAN_CHAT | FG_CAN_COMPLETE,
                                  .context = fake.last_context ? fake.last_context : 4096,
                                  .max_running = fake.max_running,
+                                 .memory_bytes = fake.is_weightless ? 0 : 4096,
                                  .device = FG_STR("toy")};
     visit(ctx, &info);
 }
@@ -346,7 +347,8 @@ void fg_backend_get_status(const struct fg_backend_slot *slot, struct fg_backend
 {
     *out = (struct fg_backend_status){
         .state = is_toy(slot) ? __atomic_load_n(&fake.state, __ATOMIC_ACQUIRE) : fake.spare_state,
-        .generation = __atomic_load_n(&fake.generation, __ATOMIC_ACQUIRE)};
+        .generation = __atomic_load_n(&fake.generation, __ATOMIC_ACQUIRE),
+        .revision = __atomic_load_n(&fake.revision, __ATOMIC_ACQUIRE)};
     snprintf(out->reason, sizeof out->reason, "%s",
              out->state == FG_BACKEND_UP ? "" : "it is away");
 }

@@ -12,7 +12,7 @@
 
 struct fake {
     int32_t state; /* of the backend */
-    uint32_t generation;
+    uint32_t generation, revision;
     int32_t load_status; /* what load() answers */
     int32_t submit_status;
     uint32_t max_running;
@@ -21,6 +21,7 @@ struct fake {
     struct fg_stream *streams[64]; /* of the jobs, by number of submit */
     const char *inspect_json;      /* NULL: the plugin cannot look into files */
     uint32_t inspects;
+    bool is_weightless;    /* its models take no memory: they are somewhere else */
     const char *own_model; /* what list() tells; NULL: nothing */
     uint32_t lists;
     char loaded_name[64], loaded_path[128];

@@ -396,6 +396,32 @@ static void lost_backend_after_output_ends_the_job_and_the_next_is_served(void *
     assert_int_equal(d.reason, FG_JOB_OK);
 }
 
+static void remote_model_outlives_the_failure_of_one_job(void **state)
+{
+    (void)state;
+    struct client c = {0}, d = {0}, e = {0};
+    fake.is_weightless = true;
+    fake.max_running = 4;
+    ask(&c);
+    until(&fake.submits, 1);
+    fake_text(0, "a");
+    until(&c.events, 1);
+    ask(&d);
+    until(&fake.submits, 2);
+    fake_failed(1, FG_DEVICE_LOST, "reset");
+    until(&fake.submits, 3); /* its second try does not wait for the end of the first stream */
+    ask(&e);
+    until(&fake.submits, 4); /* nor does who comes anew */
+    assert_int_equal(fake.loads, 1);
+    for (uint32_t i = 0; i < 4; i++)
+        if (i != 1)
+            fake_done(i);
+    until(&c.overs, 1);
+    until(&d.overs, 1);
+    until(&e.overs, 1);
+    assert_int_equal(d.reason, FG_JOB_OK);
+}
+
 static void tries_are_counted(void **state)
 {
     (void)state;
@@ -652,8 +678,8 @@ static void a_backend_serves_models_that_are_no_files(void **state)
     fg_catalog_release(catalog);
     fg_hub_unload(hub, fake_worker(), FG_STR("mine"), nothing, NULL);
     until(&fake.unloads, 1);
-    fake.own_model = NULL; /* it was taken away there */
-    __atomic_add_fetch(&fake.generation, 1, __ATOMIC_RELEASE);
+    fake.own_model = NULL; /* it was taken away there, and the backend says that it changed */
+    __atomic_add_fetch(&fake.revision, 1, __ATOMIC_RELEASE);
     fg_hub_backend_changed(hub, fake_slot());
     until(&fake.lists, 2);
     usleep(20000); /* the keeper takes the answer in */
@@ -679,6 +705,7 @@ int main(void)
         T(bad_file_gives_the_engines_words),
         T(lost_backend_in_prefill_is_retried_unseen),
         T(lost_backend_after_output_ends_the_job_and_the_next_is_served),
+        T(remote_model_outlives_the_failure_of_one_job),
         T(tries_are_counted),
         T(refused_request_keeps_its_text_and_numbers),
         T(second_model_evicts_the_idle_one),
