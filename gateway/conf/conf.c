@@ -355,6 +355,12 @@ static int32_t options_of(const struct source *s, uint32_t index, char **out)
     return FG_OK;
 }
 
+/* Holds no model and reads no file: nothing that would need a process of its own. */
+static bool is_light(const char *plugin)
+{
+    return plugin && strcmp(plugin, "openai") == 0;
+}
+
 static int32_t fill_backends(const struct source *s, struct fg_conf *conf)
 {
     static char name[] = "cpu";
@@ -372,10 +378,10 @@ static int32_t fill_backends(const struct source *s, struct fg_conf *conf)
     for (uint32_t i = 0; rc == FG_OK && i < count; i++) {
         struct fg_conf_backend *to = &conf->backends[i];
         conf->backend_count = i + 1;
-        to->isolate = from[i].isolate ? *from[i].isolate : true;
         rc = copy_text(s, from[i].name, &to->name);
         if (rc == FG_OK)
             rc = copy_text(s, from[i].plugin ? from[i].plugin : from[i].name, &to->plugin);
+        to->isolate = from[i].isolate ? *from[i].isolate : !is_light(to->plugin);
         if (rc == FG_OK)
             rc = copy_list(s, from[i].gpus, from[i].gpus_count, false, &to->gpus, &to->gpu_count);
         if (rc == FG_OK)

@@ -128,7 +128,8 @@ static void the_file_sets_every_key(void **state)
         "  load_timeout_ms: 260}\n"
         "models: {directories: [/a, /b], stores: [/c], default_model: m, preload: [x, y, z],\n"
         "  keep_alive: 1h30m, context: 27, parallel: 28, max_loaded: 29}\n"
-        "backends: [{name: one, plugin: /x/y.so, isolate: false, options: {a: 1}}, {name: two}]\n");
+        "backends: [{name: one, plugin: /x/y.so, isolate: false, options: {a: 1}}, {name: two},\n"
+        "  {name: far, plugin: openai}]\n");
     assert_int_equal(c->listen_count, 2);
     assert_string_equal(c->listen[0].address, "localhost");
     assert_int_equal(c->listen[0].port, 1);
@@ -171,13 +172,14 @@ static void the_file_sets_every_key(void **state)
     assert_int_equal(m->context, 27);
     assert_int_equal(m->parallel, 28);
     assert_int_equal(m->max_loaded, 29);
-    assert_int_equal(c->backend_count, 2);
+    assert_int_equal(c->backend_count, 3);
     assert_string_equal(c->backends[0].plugin, "/x/y.so");
     assert_false(c->backends[0].isolate);
     assert_string_equal(c->backends[0].config_json, "{\"a\":1}");
     assert_string_equal(c->backends[1].plugin, "two");
     assert_true(c->backends[1].isolate);
     assert_string_equal(c->backends[1].config_json, "{}");
+    assert_false(c->backends[2].isolate);
     fg_conf_free(c);
 }
 
