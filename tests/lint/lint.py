@@ -43,6 +43,8 @@ MAY_INCLUDE = {
     "plugins/cpu": SDK | {"engine", "cpu"},
     "plugins/tesla": SDK | {"engine", "tesla"},
     "plugins/fake": SDK | {"fake"},
+    "plugins/upstream": SDK | {"upstream"},
+    "plugins/openai": SDK | {"upstream", "openai"},
 }
 FORBIDDEN = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|atof|alloca|gets)\s*\(")
 PRIVATE = re.compile(r"(^|[\s\"'=(])/(work|farm|root)/")
@@ -74,7 +76,7 @@ def folder_rule(path):
 
 
 def known_roots():
-    roots = {"fluxgate", "util", "engine", "cpu", "tesla", "fake", "api", "cli"}
+    roots = {"fluxgate", "util", "engine", "cpu", "tesla", "fake", "upstream", "openai", "api", "cli"}
     return roots | {path.name for path in (ROOT / "gateway").iterdir() if path.is_dir()}
 
 
