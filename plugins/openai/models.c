@@ -63,14 +63,20 @@ static bool same(const struct fg_remote_models *a, const struct fg_remote_models
 
 /* ---- the server's answer --------------------------------------------------------------------- */
 
-static bool is_context(struct fg_str key)
+/* What a request may have is worth more than what the model was trained with. */
+static void take_context(struct fg_str key, const struct fg_json_value *v, uint32_t *context,
+                         bool *is_sure)
 {
-    static const char *const names[] = {"max_model_len",      "context_length", "context_window",
-                                        "max_context_length", "n_ctx",          "n_ctx_train"};
+    static const char *const names[] = {"max_model_len", "context_length", "context_window",
+                                        "max_context_length", "n_ctx"};
+    bool is_limit = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (fg_str_is(key, names[i]))
-            return true;
-    return false;
+        is_limit |= fg_str_is(key, names[i]);
+    const bool is_guess = fg_str_is(key, "n_ctx_train") && !*is_sure;
+    if ((!is_limit && !is_guess) || v->integer <= 0 || v->integer >= 1 << 30)
+        return;
+    *context = (uint32_t)v->integer;
+    *is_sure |= is_limit;
 }
 
 /* Members of one model, and of its `meta`. */
@@ -78,23 +84,57 @@ static void read_model(struct fg_json *j, struct fg_str *id, struct fg_remote_mo
 {
     struct fg_json_value v;
     struct fg_str key;
+    bool is_sure = false;
     while (fg_json_next(j, &key)) {
         const int32_t kind = fg_json_read(j, &v);
         if (kind == FG_JSON_STRING && fg_str_is(key, "id")) {
             *id = v.text;
-        } else if (kind == FG_JSON_INT && is_context(key) && v.integer > 0 && v.integer < 1 << 30) {
-            like->context = (uint32_t)v.integer;
+        } else if (kind == FG_JSON_INT) {
+            take_context(key, &v, &like->context, &is_sure);
         } else if (kind == FG_JSON_OBJECT && fg_str_is(key, "meta")) {
             while (fg_json_next(j, &key))
-                if (fg_json_read(j, &v) == FG_JSON_INT && is_context(key) && v.integer > 0 &&
-                    v.integer < 1 << 30)
-                    like->context = (uint32_t)v.integer;
+                if (fg_json_read(j, &v) == FG_JSON_INT)
+                    take_context(key, &v, &like->context, &is_sure);
                 else
                     fg_json_skip(j, &v);
         } else {
             fg_json_skip(j, &v);
         }
     }
+}
+
+static bool is_name_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* A name that people can ask for: servers list paths of files ("/models/My Model.gguf") and what
+ * not. The part behind the last slash is enough of a path, and of what has many slashes. */
+static size_t name_of(struct fg_str prefix, struct fg_str id, char *out, size_t room)
+{
+    size_t slashes = 0, n = 0, last = 0;
+    for (size_t i = 0; i < prefix.len + id.len; i++) {
+        const char c = i < prefix.len ? prefix.ptr[i] : id.ptr[i - prefix.len];
+        slashes += c == '/' || c == '\\';
+        if (i >= prefix.len && (c == '/' || c == '\\'))
+            last = i - prefix.len + 1;
+    }
+    if (slashes > 2 || !is_name_char(id.ptr[0]) || memchr(id.ptr, '\\', id.len))
+        id = fg_str_from(id, last);
+    if (fg_str_ends(id, FG_STR(".gguf")))
+        id.len -= 5;
+    bool has_tag = false;
+    for (size_t i = 0; i < prefix.len + id.len && n < room - 1; i++) {
+        const char c = i < prefix.len ? prefix.ptr[i] : id.ptr[i - prefix.len];
+        const bool begins = n == 0 || out[n - 1] == '/';
+        const bool is_kept =
+            is_name_char(c) || c == '/' || c == '-' || c == '.' || (c == ':' && !has_tag);
+        if (begins && !is_name_char(c))
+            continue;
+        has_tag |= c == ':';
+        out[n++] = is_kept ? c : '-';
+    }
+    return n;
 }
 
 static bool add_found(const struct fg_backend *b, struct fg_remote_models *to, struct fg_str id,
@@ -104,8 +144,8 @@ static bool add_found(const struct fg_backend *b, struct fg_remote_models *to, s
     char ours[512];
     if (!id.len || id.len + prefix.len > 255 || to->count >= MODELS_MAX)
         return true; /* nobody could ask for it */
-    const int n = snprintf(ours, sizeof ours, "%.*s%.*s", FG_STR_ARG(prefix), FG_STR_ARG(id));
-    return fg_remote_models_add(to, like, (struct fg_str){ours, (size_t)n}, id);
+    const size_t n = name_of(prefix, id, ours, sizeof ours);
+    return n == 0 || fg_remote_models_add(to, like, (struct fg_str){ours, n}, id);
 }
 
 /* False: it is no list of models. */

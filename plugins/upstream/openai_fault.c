@@ -125,7 +125,7 @@ void fg_openai_classify(int32_t http, struct fg_str message, struct fg_str type,
         set_text(f, "its quota for our key is used up", (struct fg_str){0});
         return;
     }
-    f->is_server = http >= 500 || f->status == FG_DEVICE_LOST;
+    f->is_server = f->status == FG_DEVICE_LOST;
     f->wants_pause = f->status == FG_BUSY;
     if (f->wants_pause)
         f->is_server = false;

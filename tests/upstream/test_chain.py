@@ -133,10 +133,22 @@ def test_the_list_follows_the_server(place):
     server = Server(models=["one"])
     with running(place, [remote(server.url, discover_s=1)]) as gateway:
         assert eventually(lambda: gateway.models() == ["one:latest"], 5)
-        server.models = ["two", "bad name\n", "three/b:x"]
+        server.models = ["two", "three/b:x"]
         assert eventually(lambda: sorted(gateway.models()) == ["three/b:x", "two:latest"], 5)
         assert gateway.chat("three/b:x")[0] == 200
         assert server.chats()[-1]["body"]["model"] == "three/b:x"
+    server.close()
+
+
+def test_names_that_nobody_could_ask_for_are_made_askable(place):
+    told = {"/models/My Model.Q4.gguf": "x/My-Model.Q4:latest", "org/a+b:c:d": "x/org/a-b:c-d",
+            "a/b/c/d": "x/d:latest", "C:\\models\\m.gguf": "x/m:latest"}
+    server = Server(models=list(told))
+    with running(place, [remote(server.url, prefix="x/")]) as gateway:
+        assert eventually(lambda: sorted(gateway.models()) == sorted(told.values()), 5)
+        for theirs, ours in told.items():
+            assert gateway.chat(ours)[0] == 200
+            assert server.chats()[-1]["body"]["model"] == theirs
     server.close()
 
 
